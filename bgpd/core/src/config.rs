@@ -1,0 +1,201 @@
+//! Configuration as data, already checked: the daemon's file parser is the only one who makes these from text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp_wire::Role;
+use net_types::{Asn, Family, Prefix, RouterId};
+
+/// What holds for the whole speaker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpeakerConfig {
+    /// Our AS.
+    pub local_as: Asn,
+    /// BGP Identifier.
+    pub router_id: RouterId,
+    /// Documentation prefixes and AS numbers are no bogons here; nothing else changes.
+    pub lab: bool,
+    /// Space the association holds: refused from outside, and the only space it originates.
+    pub own_prefixes: Vec<Prefix>,
+    /// Originated inside the AS only (a site's LANs, loopbacks): never sent to eBGP.
+    pub internal_prefixes: Vec<Prefix>,
+    /// CLUSTER_ID for reflection (RFC 4456 §7); the router id where not set.
+    pub cluster_id: Option<RouterId>,
+    /// How long the routes of a restarting speaker wait for End-of-RIB of all neighbours before the first decision
+    /// (Selection_Deferral_Timer, RFC 4724 §4.1).
+    pub selection_deferral: Duration,
+    /// A route may be announced only after the kernel holds it.
+    pub wait_for_fib: bool,
+}
+
+/// What a neighbour is to us. The relationship alone gives roles and filters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Relation {
+    /// We buy transit from it: it may send us everything but our own space and bogons; it gets own and customers' routes.
+    Transit,
+    /// Settlement-free peer: as transit, and it may not send what came from its own providers (RFC 9234).
+    Peer,
+    /// An exchange's route server: as peer, but its AS is not in the path and next hops are third parties' on the LAN.
+    RouteServer,
+    /// It buys from us: it may send its declared prefixes only; it gets everything.
+    Customer,
+    /// iBGP.
+    Internal,
+    /// iBGP, and we reflect for it (RFC 4456).
+    RrClient,
+    /// A route collector: gets everything a customer would, nothing is taken from it.
+    Collector,
+}
+
+impl Relation {
+    /// Our own RFC 9234 role on a session of this relationship, if the RFC defines one.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Relation::Transit => Some(Role::Customer),
+            Relation::Peer => Some(Role::Peer),
+            Relation::RouteServer => Some(Role::RouteServerClient),
+            Relation::Customer | Relation::Collector => Some(Role::Provider),
+            Relation::Internal | Relation::RrClient => None,
+        }
+    }
+
+    /// True for the two iBGP relationships.
+    pub fn is_internal(self) -> bool {
+        matches!(self, Relation::Internal | Relation::RrClient)
+    }
+
+    /// The word in the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Relation::Transit => "transit",
+            Relation::Peer => "peer",
+            Relation::RouteServer => "route-server",
+            Relation::Customer => "customer",
+            Relation::Internal => "internal",
+            Relation::RrClient => "rr-client",
+            Relation::Collector => "collector",
+        }
+    }
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which filters apply on an eBGP session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolicyMode {
+    /// The relationship's own.
+    Relationship,
+    /// Everything the protocol allows, both ways; for tests and measurement.
+    AcceptAll,
+    /// Nothing, both ways (RFC 8212).
+    Deny,
+}
+
+/// Where sessions of this neighbour come from or go to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemoteAddress {
+    /// One neighbour.
+    Fixed(IpAddr),
+    /// Any address of the range may connect; we never do (dynamic neighbours).
+    Range(Prefix),
+}
+
+/// A limit on accepted routes of one family (before policy, RFC 4486 subcode 1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MaxPrefix {
+    /// Session ends beyond this many prefixes.
+    pub limit: u32,
+    /// Try again after this long; `None`: stay down until told.
+    pub restart: Option<Duration>,
+}
+
+/// A secret that debug output and logs never show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// One neighbour, all defaults resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NeighborConfig {
+    /// Unique name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Address or range.
+    pub remote: RemoteAddress,
+    /// TCP port we connect to.
+    pub port: u16,
+    /// Address we connect from and accept on; `None`: the kernel's choice.
+    pub local_address: Option<IpAddr>,
+    /// Interface of a link-local neighbour.
+    pub interface: Option<String>,
+    /// Its AS.
+    pub remote_as: Asn,
+    /// What it is to us.
+    pub relation: Relation,
+    /// Families offered.
+    pub families: Vec<Family>,
+    /// Filters.
+    pub policy: PolicyMode,
+    /// Never connect, only accept.
+    pub passive: bool,
+    /// Administratively up.
+    pub enabled: bool,
+    /// Offered hold time in seconds: 0 or at least 3.
+    pub hold_time: u16,
+    /// SendHoldTimer (RFC 9687); zero: off.
+    pub send_hold_time: Duration,
+    /// ConnectRetryTime before jitter.
+    pub connect_retry_time: Duration,
+    /// TCP MD5 key (RFC 2385).
+    pub md5: Option<Secret>,
+    /// GTSM (RFC 5082): send TTL 255, take only 255 (or 255 minus hops).
+    pub ttl_security: bool,
+    /// Most hops to an eBGP neighbour; `None`: directly connected, TTL 1.
+    pub multihop: Option<u8>,
+    /// RFC 9234: our role where it differs from the relationship's.
+    pub role: Option<Role>,
+    /// Refuse a neighbour that sends no role.
+    pub role_strict: bool,
+    /// Leftmost AS must be the neighbour's (never for a route server).
+    pub enforce_first_as: bool,
+    /// Offer RFC 8654.
+    pub extended_message: bool,
+    /// Offer RFC 8950 for IPv4 unicast.
+    pub extended_next_hop: bool,
+    /// Offer RFC 7313.
+    pub enhanced_refresh: bool,
+    /// Keep its routes while it restarts (RFC 4724 §4.2).
+    pub gr_helper: bool,
+    /// Restart time we offer, seconds (12 bits); 0: do not offer to preserve our own forwarding state.
+    pub gr_restart_time: u16,
+    /// Limits.
+    pub max_prefix: BTreeMap<Family, MaxPrefix>,
+    /// Rewrite the next hop to ourselves (always so towards eBGP).
+    pub next_hop_self: bool,
+    /// How often our own AS may stand in a received path.
+    pub allow_own_as: u8,
+    /// What a customer may announce; for others empty.
+    pub allowed_prefixes: Vec<Prefix>,
+    /// AS numbers that may originate a customer's prefixes besides its own.
+    pub allowed_origins: Vec<Asn>,
+    /// LOCAL_PREF given on import instead of the relationship's.
+    pub local_pref: Option<u32>,
+    /// AS_PATH length (in AS numbers) beyond which a route is refused.
+    pub max_as_path: usize,
+    /// Prepend our AS this many times more on export.
+    pub prepend: u8,
+    /// Honour GRACEFUL_SHUTDOWN (RFC 8326) from this neighbour.
+    pub graceful_shutdown: bool,
+}

@@ -1,0 +1,1 @@
+//! One neighbour: sessions, timers, collision.

@@ -1,0 +1,85 @@
+//! UPDATE: the sections, the NLRI, the next hop (RFC 4271 §4.3, RFC 4760, RFC 7606, RFC 7911, RFC 8950).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use net_types::{Family, Prefix};
+
+use crate::{AttrError, PathAttributes};
+
+/// What was negotiated, as far as decoding and encoding need it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionContext {
+    /// True on a session to another AS (confederations aside).
+    pub ebgp: bool,
+    /// Both sides sent capability 65: AS numbers are four octets wide.
+    pub four_octet_as: bool,
+    /// RFC 8654 in force: messages up to 65535 octets in both directions.
+    pub extended_message: bool,
+    /// Families in force.
+    pub families: Vec<Family>,
+    /// Families whose NLRI carry a Path Identifier towards us (RFC 7911).
+    pub add_path_receive: Vec<Family>,
+    /// Families whose NLRI carry a Path Identifier from us.
+    pub add_path_send: Vec<Family>,
+    /// Families whose NLRI may come with a next hop of another AFI (RFC 8950); IPv4 unicast is the one we use.
+    pub extended_next_hop: Vec<Family>,
+}
+
+/// One route's key on the wire. `path_id` is 0 where ADD-PATH is not in force.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Nlri {
+    /// The destination.
+    pub prefix: Prefix,
+    /// Path Identifier (RFC 7911).
+    pub path_id: u32,
+}
+
+/// The next hop of an announcement.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum NextHop {
+    /// NEXT_HOP attribute.
+    V4(Ipv4Addr),
+    /// Global address and, where sent, the link-local one (RFC 2545 §3). A lone link-local address is held as `global`.
+    V6 {
+        /// Global (or only) address.
+        global: Ipv6Addr,
+        /// Link-local address.
+        link_local: Option<Ipv6Addr>,
+    },
+}
+
+/// Routes announced with one next hop in one UPDATE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reach {
+    /// Family of the NLRI.
+    pub family: Family,
+    /// Their next hop.
+    pub next_hop: NextHop,
+    /// At least one.
+    pub nlri: Vec<Nlri>,
+}
+
+/// Routes withdrawn, or (after an error) treated as withdrawn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreach {
+    /// Family of the NLRI.
+    pub family: Family,
+    /// At least one.
+    pub nlri: Vec<Nlri>,
+}
+
+/// A decoded UPDATE. After an error of class treat-as-withdraw `reach` is empty and its routes stand in `unreach`.
+/// Withdrawals are to be applied before announcements (a prefix in both is announced, RFC 4271 §4.3).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Update {
+    /// Routes withdrawn.
+    pub unreach: Vec<Unreach>,
+    /// Routes announced; all share `attributes`.
+    pub reach: Vec<Reach>,
+    /// Attributes of `reach`; default when nothing is announced.
+    pub attributes: PathAttributes,
+    /// End-of-RIB marker (RFC 4724 §2) of this family.
+    pub end_of_rib: Option<Family>,
+    /// Errors that RFC 7606 lets the session survive.
+    pub errors: Vec<AttrError>,
+}

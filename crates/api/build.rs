@@ -1,0 +1,12 @@
+//! Compiles proto/*.proto with protox: no protoc on the machine.
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let protos = ["proto/bgpd.proto", "proto/ipam.proto"].map(PathBuf::from);
+    for p in &protos {
+        println!("cargo:rerun-if-changed={}", p.display());
+    }
+    let set = protox::compile(&protos, [PathBuf::from("proto")])?;
+    tonic_prost_build::configure().compile_fds(set)?;
+    Ok(())
+}
