@@ -1,1 +1,9 @@
 //! The routing information base.
+
+mod types;
+
+pub use types::{
+    Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibChange, FibEntry, FibState, FibTarget,
+    MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop, Retain, RibEvent, RibSummary,
+    RouteEntry, RouteFilter, RouteTable,
+};
