@@ -1,11 +1,11 @@
 //! The words of the RIB's border: what its callers hand in and get back. Plain data, no behaviour.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_wire::{GracefulRestart, NextHop, PathAttributes, SessionContext};
+use bgp_wire::{GracefulRestart, NextHop, PathAttributes, Role, SessionContext};
 use net_types::{Asn, Family, Monotime, Prefix, RouterId};
 
 use crate::config::NeighborConfig;
@@ -36,12 +36,16 @@ pub struct PeerInfo {
     pub address: IpAddr,
     /// Our end of the TCP connection: next-hop-self.
     pub local_address: IpAddr,
+    /// Our IPv4 address on the session's interface: next-hop-self of IPv4 routes over an IPv6 session.
+    pub local_ipv4: Option<Ipv4Addr>,
     /// Our global IPv6 address on the session's interface: next-hop-self of IPv6 routes over an IPv4 session.
     pub local_ipv6: Option<Ipv6Addr>,
     /// Our link-local address there.
     pub local_ipv6_link_local: Option<Ipv6Addr>,
     /// The interface the session runs over, if the neighbour is on a connected subnet.
     pub ifindex: Option<u32>,
+    /// The role its OPEN named (RFC 9234).
+    pub peer_role: Option<Role>,
     /// The Graceful Restart capability it sent.
     pub graceful_restart: Option<GracefulRestart>,
     /// RFC 7313 in force both ways.
