@@ -1,9 +1,22 @@
 //! UPDATE: the sections, the NLRI, the next hop (RFC 4271 §4.3, RFC 4760, RFC 7606, RFC 7911, RFC 8950).
+//!
+//! In: [`decode_update`] cuts the body into its three sections, reads the two NLRI fields, then the attributes.
+//! Out: [`encode_announce`], [`encode_withdraw`] and [`encode_end_of_rib`] append whole messages, each as full as the
+//! session allows.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod decode;
+mod encode;
+
+pub use decode::decode_update;
+pub(crate) use encode::encode_update;
+pub use encode::{encode_announce, encode_end_of_rib, encode_withdraw};
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use net_types::{Family, Prefix};
 
+use crate::message::{MAX_EXTENDED_LEN, MAX_LEN};
 use crate::{AttrError, PathAttributes};
 
 /// What was negotiated, as far as decoding and encoding need it.
@@ -23,6 +36,32 @@ pub struct SessionContext {
     pub add_path_send: Vec<Family>,
     /// Families whose NLRI may come with a next hop of another AFI (RFC 8950); IPv4 unicast is the one we use.
     pub extended_next_hop: Vec<Family>,
+}
+
+impl SessionContext {
+    /// What holds before the OPENs are exchanged: nothing but IPv4 unicast and two-octet AS numbers.
+    pub fn initial() -> SessionContext {
+        SessionContext {
+            ebgp: true,
+            four_octet_as: false,
+            extended_message: false,
+            families: vec![Family::IPV4_UNICAST],
+            add_path_receive: Vec::new(),
+            add_path_send: Vec::new(),
+            extended_next_hop: Vec::new(),
+        }
+    }
+
+    /// Longest message in force, as [`crate::message::frame`] wants it.
+    pub fn max_len(&self) -> usize {
+        if self.extended_message { MAX_EXTENDED_LEN } else { MAX_LEN }
+    }
+}
+
+impl Default for SessionContext {
+    fn default() -> Self {
+        SessionContext::initial()
+    }
 }
 
 /// One route's key on the wire. `path_id` is 0 where ADD-PATH is not in force.
@@ -46,6 +85,42 @@ pub enum NextHop {
         /// Link-local address.
         link_local: Option<Ipv6Addr>,
     },
+}
+
+impl Nlri {
+    /// A route's key where ADD-PATH is not in force.
+    pub const fn new(prefix: Prefix) -> Nlri {
+        Nlri { prefix, path_id: 0 }
+    }
+}
+
+impl NextHop {
+    /// The address that packets are sent towards; the global one where there are two.
+    pub fn address(&self) -> IpAddr {
+        match *self {
+            NextHop::V4(a) => IpAddr::V4(a),
+            NextHop::V6 { global, .. } => IpAddr::V6(global),
+        }
+    }
+}
+
+impl From<IpAddr> for NextHop {
+    fn from(address: IpAddr) -> NextHop {
+        match address {
+            IpAddr::V4(a) => NextHop::V4(a),
+            IpAddr::V6(global) => NextHop::V6 { global, link_local: None },
+        }
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NextHop::V4(a) => write!(f, "{a}"),
+            NextHop::V6 { global, link_local: None } => write!(f, "{global}"),
+            NextHop::V6 { global, link_local: Some(l) } => write!(f, "{global} ({l})"),
+        }
+    }
 }
 
 /// Routes announced with one next hop in one UPDATE.
@@ -80,6 +155,7 @@ pub struct Update {
     pub attributes: PathAttributes,
     /// End-of-RIB marker (RFC 4724 §2) of this family.
     pub end_of_rib: Option<Family>,
-    /// Errors that RFC 7606 lets the session survive.
+    /// Errors that RFC 7606 lets the session survive, the first of them: a message made of nothing but errors must not
+    /// cost more memory than it is long.
     pub errors: Vec<AttrError>,
 }

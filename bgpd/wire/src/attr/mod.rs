@@ -2,7 +2,11 @@
 //! are not here: they belong to the routes ([`crate::Reach`]), not to what routes share.
 
 mod as_path;
+mod as_path_wire;
 mod community;
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub mod table;
 
 pub use as_path::{AsPath, AsPathSegment, AsPathSegmentType};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};

@@ -1,0 +1,148 @@
+//! [`PathAttributes`] to octets, ascending by type code (RFC 4271 Appendix F.3); MP_REACH_NLRI goes before them
+//! (RFC 7606 §5.1) and is [`crate::update`]'s.
+
+use std::net::Ipv4Addr;
+
+use bytes::{BufMut, BytesMut};
+
+use super::table::{code, flag};
+use super::{Aggregator, Origin, PathAttributes, UnknownAttribute};
+use crate::{EncodeError, SessionContext};
+
+const WELL_KNOWN: u8 = flag::TRANSITIVE;
+const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
+const OPTIONAL: u8 = flag::OPTIONAL;
+
+/// Appends one attribute. Extended Length only where one octet does not hold the length (RFC 4271 §4.3).
+pub(crate) fn put(out: &mut BytesMut, flags: u8, code: u8, value: &[u8]) -> Result<(), EncodeError> {
+    put_header(out, flags, code, value.len())?;
+    out.put_slice(value);
+    Ok(())
+}
+
+/// Appends flags, code and length of an attribute whose value follows.
+pub(crate) fn put_header(out: &mut BytesMut, flags: u8, code: u8, len: usize) -> Result<(), EncodeError> {
+    let flags = flags & !flag::EXTENDED_LENGTH;
+    if let Ok(len) = u8::try_from(len) {
+        out.put_slice(&[flags, code, len]);
+    } else {
+        let len = u16::try_from(len).map_err(|_| EncodeError::TooLong)?;
+        out.put_slice(&[flags | flag::EXTENDED_LENGTH, code]);
+        out.put_u16(len);
+    }
+    Ok(())
+}
+
+/// Appends all attributes but MP_REACH_NLRI; NEXT_HOP where given. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST stay inside
+/// the AS (RFC 4271 §5.1.5, RFC 4456 §8) whatever the caller left in them.
+pub(crate) fn encode_attributes(
+    a: &PathAttributes,
+    next_hop: Option<Ipv4Addr>,
+    ctx: &SessionContext,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let mut w = Writer { out, unknown: a.unknown.iter().peekable() };
+    let mut value = BytesMut::new();
+
+    let origin = match a.origin {
+        Origin::Igp => 0,
+        Origin::Egp => 1,
+        Origin::Incomplete => 2,
+    };
+    w.put(WELL_KNOWN, code::ORIGIN, &[origin])?;
+
+    a.as_path.encode(ctx.four_octet_as, &mut value);
+    w.put(WELL_KNOWN, code::AS_PATH, &value)?;
+    if let Some(next_hop) = next_hop {
+        w.put(WELL_KNOWN, code::NEXT_HOP, &next_hop.octets())?;
+    }
+    if let Some(med) = a.med {
+        w.put(OPTIONAL, code::MULTI_EXIT_DISC, &med.to_be_bytes())?;
+    }
+    if let Some(local_pref) = a.local_pref.filter(|_| !ctx.ebgp) {
+        w.put(WELL_KNOWN, code::LOCAL_PREF, &local_pref.to_be_bytes())?;
+    }
+    if a.atomic_aggregate {
+        w.put(WELL_KNOWN, code::ATOMIC_AGGREGATE, &[])?;
+    }
+    if let Some(aggregator) = &a.aggregator {
+        w.put(OPTIONAL_TRANSITIVE, code::AGGREGATOR, &aggregator_value(aggregator, ctx.four_octet_as))?;
+    }
+    w.list(OPTIONAL_TRANSITIVE, code::COMMUNITIES, &a.communities, |c| c.0.to_be_bytes())?;
+    if !ctx.ebgp {
+        if let Some(id) = a.originator_id {
+            w.put(OPTIONAL, code::ORIGINATOR_ID, &id.0.octets())?;
+        }
+        w.list(OPTIONAL, code::CLUSTER_LIST, &a.cluster_list, |c| c.0.octets())?;
+    }
+    w.list(OPTIONAL_TRANSITIVE, code::EXTENDED_COMMUNITIES, &a.extended_communities, |c| c.0)?;
+    if !ctx.four_octet_as {
+        // RFC 6793 §4.2.2: only when something would be lost.
+        if let Some(path) = a.as_path.as4_path() {
+            value.clear();
+            path.encode(true, &mut value);
+            w.put(OPTIONAL_TRANSITIVE, code::AS4_PATH, &value)?;
+        }
+        if let Some(aggregator) = a.aggregator.as_ref().filter(|g| g.asn.0 > 0xffff) {
+            w.put(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &aggregator_value(aggregator, true))?;
+        }
+    }
+    w.list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &a.large_communities, |c| {
+        let mut octets = [0; 12];
+        let fields = [c.global, c.local1, c.local2].into_iter().flat_map(u32::to_be_bytes);
+        octets.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        octets
+    })?;
+    if let Some(otc) = a.otc {
+        w.put(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &otc.0.to_be_bytes())?;
+    }
+    w.unknown_below(None)
+}
+
+fn aggregator_value(a: &Aggregator, four_octet: bool) -> BytesMut {
+    let mut value = BytesMut::with_capacity(8);
+    if four_octet {
+        value.put_u32(a.asn.0);
+    } else {
+        value.put_u16(a.asn.as_two_octet());
+    }
+    value.put_slice(&a.address.octets());
+    value
+}
+
+/// Writes known attributes and lets the unknown ones in where their code belongs.
+struct Writer<'a> {
+    out: &'a mut BytesMut,
+    unknown: std::iter::Peekable<std::slice::Iter<'a, UnknownAttribute>>,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, flags: u8, code: u8, value: &[u8]) -> Result<(), EncodeError> {
+        self.unknown_below(Some(code))?;
+        put(self.out, flags, code, value)
+    }
+
+    /// Writes a list attribute, or nothing for an empty one: of length zero it would be malformed (RFC 7606 §7.8).
+    fn list<T, const N: usize>(
+        &mut self,
+        flags: u8,
+        code: u8,
+        list: &[T],
+        one: impl Fn(&T) -> [u8; N],
+    ) -> Result<(), EncodeError> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        self.unknown_below(Some(code))?;
+        put_header(self.out, flags, code, list.len() * N)?;
+        list.iter().for_each(|e| self.out.put_slice(&one(e)));
+        Ok(())
+    }
+
+    fn unknown_below(&mut self, code: Option<u8>) -> Result<(), EncodeError> {
+        while let Some(u) = self.unknown.next_if(|u| code.is_none_or(|c| u.code < c)) {
+            put(self.out, u.flags, u.code, &u.value)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! Families as one trait: how the NLRI and next hops of an (AFI, SAFI) look on the wire.
+//!
+//! The decoder and encoder of UPDATE know families only through [`FamilyCodec`], found by [`codec`]. A new family is a
+//! type that implements it and a line in [`CODECS`]; neither sessions nor UPDATE code change.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytes::{BufMut, BytesMut};
+use net_types::{Family, Prefix};
+
+use crate::reader::Reader;
+use crate::{EncodeError, NextHop, Nlri};
+
+/// Why a field of NLRI cannot be read on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NlriError {
+    /// The prefix length exceeds the family's width.
+    PrefixLength(u8),
+    /// The field ends inside an entry.
+    Truncated,
+}
+
+/// What a family looks like on the wire.
+pub trait FamilyCodec: Sync {
+    /// Which (AFI, SAFI).
+    fn family(&self) -> Family;
+
+    /// Reads one entry off the front of `field`, which is not empty; the second value is what remains. With `add_path`
+    /// a Path Identifier stands in front (RFC 7911 §3).
+    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError>;
+
+    /// Appends one entry, or refuses one of another family.
+    fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError>;
+
+    /// Reads the Next Hop field of MP_REACH_NLRI; `None` if no next hop has this length. `extended`: RFC 8950 is in force.
+    fn decode_next_hop(&self, octets: &[u8], extended: bool) -> Option<NextHop>;
+
+    /// Appends the Next Hop field of MP_REACH_NLRI, its length octet not included.
+    fn encode_next_hop(&self, next_hop: &NextHop, extended: bool, out: &mut BytesMut) -> Result<(), EncodeError>;
+}
+
+/// IPv4 unicast (RFC 4271 §4.3, RFC 4760, next hops of RFC 8950).
+struct Ipv4Unicast;
+/// IPv6 unicast (RFC 4760, RFC 2545).
+struct Ipv6Unicast;
+
+/// Every family this build carries.
+const CODECS: &[&dyn FamilyCodec] = &[&Ipv4Unicast, &Ipv6Unicast];
+
+/// The codec of a family, if this build carries it.
+pub fn codec(family: Family) -> Option<&'static dyn FamilyCodec> {
+    CODECS.iter().copied().find(|c| c.family() == family)
+}
+
+/// Reads a whole field of NLRI.
+pub(crate) fn decode_field(codec: &dyn FamilyCodec, mut field: &[u8], add_path: bool) -> Result<Vec<Nlri>, NlriError> {
+    let mut all = Vec::new();
+    while !field.is_empty() {
+        let (nlri, rest) = codec.decode_nlri(field, add_path)?;
+        all.push(nlri);
+        field = rest;
+    }
+    Ok(all)
+}
+
+/// The form both families share: length in bits, then as many octets as hold them. Bits behind the length are of no
+/// consequence (RFC 4271 §4.3) and are cleared.
+fn decode_prefix<const WIDTH: usize>(
+    field: &[u8],
+    add_path: bool,
+    address: fn([u8; WIDTH]) -> IpAddr,
+) -> Result<(Nlri, &[u8]), NlriError> {
+    let mut r = Reader::new(field);
+    let path_id = if add_path { r.u32().ok_or(NlriError::Truncated)? } else { 0 };
+    let bits = r.u8().ok_or(NlriError::Truncated)?;
+    let too_long = || NlriError::PrefixLength(bits);
+    if usize::from(bits) > WIDTH * 8 {
+        return Err(too_long());
+    }
+    let octets = r.take(usize::from(bits).div_ceil(8)).ok_or(NlriError::Truncated)?;
+    let mut full = [0; WIDTH];
+    full.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+    let prefix = Prefix::new(address(full), bits).map_err(|_| too_long())?;
+    Ok((Nlri { prefix, path_id }, r.rest()))
+}
+
+fn encode_prefix(nlri: &Nlri, octets: &[u8], add_path: bool, out: &mut BytesMut) {
+    if add_path {
+        out.put_u32(nlri.path_id);
+    }
+    let bits = nlri.prefix.len();
+    out.put_u8(bits);
+    out.extend(octets.iter().take(usize::from(bits).div_ceil(8)));
+}
+
+/// RFC 2545 §3: one address of 16 octets, or a global and a link-local one. Where a sender has no global address and
+/// fills its place with "::", the link-local one is the next hop; what stands second and is not link-local is ignored.
+fn decode_ipv6_next_hop(octets: &[u8]) -> Option<NextHop> {
+    let mut r = Reader::new(octets);
+    let global = Ipv6Addr::from(r.array::<16>()?);
+    if r.is_empty() {
+        return Some(NextHop::V6 { global, link_local: None });
+    }
+    let second = Ipv6Addr::from(r.array::<16>()?);
+    if !r.is_empty() {
+        return None;
+    }
+    let link_local = second.is_unicast_link_local().then_some(second);
+    Some(match link_local {
+        Some(only) if global.is_unspecified() || global == only => NextHop::V6 { global: only, link_local: None },
+        link_local => NextHop::V6 { global, link_local },
+    })
+}
+
+fn encode_ipv6_next_hop(global: Ipv6Addr, link_local: Option<Ipv6Addr>, out: &mut BytesMut) {
+    out.put_slice(&global.octets());
+    if let Some(link_local) = link_local {
+        out.put_slice(&link_local.octets());
+    }
+}
+
+impl FamilyCodec for Ipv4Unicast {
+    fn family(&self) -> Family {
+        Family::IPV4_UNICAST
+    }
+
+    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError> {
+        decode_prefix::<4>(field, add_path, |o| IpAddr::V4(Ipv4Addr::from(o)))
+    }
+
+    fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let Prefix::V4(bits, _) = nlri.prefix else {
+            return Err(EncodeError::WrongFamily(self.family()));
+        };
+        encode_prefix(nlri, &bits.to_be_bytes(), add_path, out);
+        Ok(())
+    }
+
+    fn decode_next_hop(&self, octets: &[u8], extended: bool) -> Option<NextHop> {
+        match <[u8; 4]>::try_from(octets) {
+            Ok(v4) => Some(NextHop::V4(Ipv4Addr::from(v4))),
+            // RFC 8950 §3: 16 or 32 octets say that the next hop is IPv6.
+            Err(_) if extended => decode_ipv6_next_hop(octets),
+            Err(_) => None,
+        }
+    }
+
+    fn encode_next_hop(&self, next_hop: &NextHop, extended: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match *next_hop {
+            NextHop::V4(address) => out.put_slice(&address.octets()),
+            NextHop::V6 { global, link_local } if extended => encode_ipv6_next_hop(global, link_local, out),
+            NextHop::V6 { .. } => return Err(EncodeError::NextHop(self.family())),
+        }
+        Ok(())
+    }
+}
+
+impl FamilyCodec for Ipv6Unicast {
+    fn family(&self) -> Family {
+        Family::IPV6_UNICAST
+    }
+
+    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError> {
+        decode_prefix::<16>(field, add_path, |o| IpAddr::V6(Ipv6Addr::from(o)))
+    }
+
+    fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let Prefix::V6(bits, _) = nlri.prefix else {
+            return Err(EncodeError::WrongFamily(self.family()));
+        };
+        encode_prefix(nlri, &bits.to_be_bytes(), add_path, out);
+        Ok(())
+    }
+
+    fn decode_next_hop(&self, octets: &[u8], _extended: bool) -> Option<NextHop> {
+        decode_ipv6_next_hop(octets)
+    }
+
+    fn encode_next_hop(&self, next_hop: &NextHop, _extended: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match *next_hop {
+            NextHop::V6 { global, link_local } => {
+                encode_ipv6_next_hop(global, link_local, out);
+                Ok(())
+            }
+            NextHop::V4(_) => Err(EncodeError::NextHop(self.family())),
+        }
+    }
+}
