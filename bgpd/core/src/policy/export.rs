@@ -102,18 +102,29 @@ impl ExportProfile {
         }
     }
 
-    /// The export of a route to every neighbour of this profile that [`ExportTarget::withholds`] does not name.
-    pub fn export(
+    /// The verdict for every neighbour of this profile that [`ExportTarget::withholds`] does not name: the next hop to send.
+    pub fn verdict(
         &self,
         speaker: &SpeakerConfig,
         source: &RouteSource<'_>,
         prefix: &Prefix,
         next_hop: &NextHop,
         attributes: &PathAttributes,
-    ) -> Result<(PathAttributes, NextHop), Refusal> {
+    ) -> Result<NextHop, Refusal> {
         let context = ExportContext { speaker, profile: self, source, prefix, next_hop, attributes };
         judge(RULES, |check| check(&context))?;
-        Ok((change(&context, |_| {}), context.exported_next_hop().unwrap_or(*next_hop)))
+        Ok(context.exported_next_hop().unwrap_or(*next_hop))
+    }
+
+    /// The attributes to send with a route that [`ExportProfile::verdict`] let through. They depend on source and
+    /// attributes, not on the prefix, so routes that share these share the answer.
+    pub fn attributes(
+        &self,
+        speaker: &SpeakerConfig,
+        source: &RouteSource<'_>,
+        attributes: &PathAttributes,
+    ) -> PathAttributes {
+        change(&ChangeContext { speaker, profile: self, source }, attributes, |_| {})
     }
 }
 
@@ -155,6 +166,20 @@ impl ExportTarget {
                 self.address == IpAddr::V6(global) || link_local.is_some_and(|l| self.address == IpAddr::V6(l))
             }
         }
+    }
+}
+
+/// What a change may look at, besides the attributes.
+pub struct ChangeContext<'a> {
+    speaker: &'a SpeakerConfig,
+    profile: &'a ExportProfile,
+    source: &'a RouteSource<'a>,
+}
+
+impl ChangeContext<'_> {
+    /// eBGP under the relationship's own filters (not `accept-all`).
+    fn filtered(&self) -> bool {
+        self.profile.ebgp() && self.profile.policy == PolicyMode::Relationship
     }
 }
 
@@ -234,7 +259,7 @@ impl ExportContext<'_> {
 /// A check on a route to be sent.
 pub type ExportCheck = fn(&ExportContext<'_>) -> Outcome;
 /// A change to a route to be sent; true if it changed something.
-pub type ExportChange = fn(&ExportContext<'_>, &mut PathAttributes) -> bool;
+pub type ExportChange = fn(&ChangeContext<'_>, &mut PathAttributes) -> bool;
 
 fn refuse_community(c: &ExportContext<'_>, community: Community, name: &str) -> Outcome {
     if c.attributes.communities.binary_search(&community).is_ok() || c.attributes.communities.contains(&community) {
@@ -559,8 +584,12 @@ pub const CHANGES: &[Change<ExportChange>] = &[
     },
 ];
 
-fn change(context: &ExportContext<'_>, mut seen: impl FnMut(&Change<ExportChange>)) -> PathAttributes {
-    let mut attributes = context.attributes.clone();
+fn change(
+    context: &ChangeContext<'_>,
+    attributes: &PathAttributes,
+    mut seen: impl FnMut(&Change<ExportChange>),
+) -> PathAttributes {
+    let mut attributes = attributes.clone();
     for row in CHANGES {
         if (row.apply)(context, &mut attributes) {
             seen(row);
@@ -580,8 +609,9 @@ pub fn export(
     attributes: &Arc<PathAttributes>,
 ) -> Result<(PathAttributes, NextHop), Refusal> {
     let target = ExportTarget::new(session);
-    let (attributes, next_hop) =
-        ExportProfile::new(neighbor, session).export(speaker, source, prefix, next_hop, attributes)?;
+    let profile = ExportProfile::new(neighbor, session);
+    let next_hop = profile.verdict(speaker, source, prefix, next_hop, attributes)?;
+    let attributes = profile.attributes(speaker, source, attributes);
     match target_steps(&target, source, &attributes, &next_hop).into_iter().find(|s| !s.pass) {
         Some(step) => Err(Refusal { rule: step.rule, detail: step.detail }),
         None => Ok((attributes, next_hop)),
@@ -641,7 +671,7 @@ pub fn explain_export(
     let mut steps = Vec::new();
     explain(RULES, |check| check(&context), &mut steps);
     let mut changes = Vec::new();
-    let changed = change(&context, |row| {
+    let changed = change(&ChangeContext { speaker, profile: &profile, source }, attributes, |row| {
         changes.push(ExplainStep { rule: row.id, clause: row.clause, pass: true, detail: row.sentence.to_owned() });
     });
     let next_hop = context.exported_next_hop().unwrap_or(*context.next_hop);

@@ -1,5 +1,6 @@
 //! The routing information base.
 
+pub mod out;
 mod types;
 mod view;
 

@@ -1,0 +1,82 @@
+//! One neighbour in its update group: where it stands, and which routes it holds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use net_types::Family;
+
+use super::OutCounters;
+use super::bitmap::Bitmap;
+use crate::policy::ExportTarget;
+
+/// A pass over the whole table of the group, for one neighbour.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    /// Why.
+    pub(super) kind: WalkKind,
+    /// Only routes of this family; `None`: all.
+    pub(super) family: Option<Family>,
+    /// False until the pass began.
+    pub(super) begun: bool,
+    /// Next slot to look at.
+    pub(super) cursor: u32,
+    /// The neighbour's position when the pass began: what changed later comes from the log.
+    pub(super) since: u64,
+    /// Last mark set before the pass: what was marked by then is to be sent before the pass may end.
+    pub(super) mark: u64,
+    /// Set when all slots were looked at and all those marks judged: the pass ends at this position in the log.
+    pub(super) target: Option<u64>,
+}
+
+/// Why the table is walked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum WalkKind {
+    /// The session came up: everything, then End-of-RIB.
+    Initial,
+    /// The neighbour's profile changed under an established session: everything once more, no marker.
+    Regroup,
+    /// RFC 2918; with markers where RFC 7313 is in force.
+    Refresh {
+        /// BoRR before, EoRR after.
+        enhanced: bool,
+    },
+}
+
+/// The neighbour.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// For the checks that are about it alone.
+    pub(super) target: ExportTarget,
+    /// RFC 7313 in force.
+    pub(super) enhanced_refresh: bool,
+    /// It was told everything in the log up to here.
+    pub(super) position: u64,
+    /// Slots that it holds a route of.
+    pub(super) advertised: Bitmap,
+    /// Passes under way (the first) and waiting.
+    pub(super) walks: VecDeque<Walk>,
+    /// Counters.
+    pub(super) counters: BTreeMap<Family, OutCounters>,
+}
+
+impl Member {
+    /// One that holds nothing yet.
+    pub(super) fn new(target: ExportTarget, enhanced_refresh: bool) -> Member {
+        Member {
+            target,
+            enhanced_refresh,
+            position: 0,
+            advertised: Bitmap::default(),
+            walks: VecDeque::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// Queues a pass. A refresh that waits already serves a second request too; one under way does not, since the
+    /// routes sent before the second request are asked for again (RFC 7313 §4 lets each request have its own pass).
+    pub(super) fn walk(&mut self, kind: WalkKind, family: Option<Family>, mark: u64) {
+        if self.walks.iter().any(|w| !w.begun && w.kind == kind && w.family == family) {
+            return;
+        }
+        self.walks.push_back(Walk { kind, family, begun: false, cursor: 0, since: 0, mark, target: None });
+    }
+}
