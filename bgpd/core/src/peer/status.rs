@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use bgp_wire::Capability;
+use bgp_wire::message::HEADER_LEN;
 use net_types::{Family, Monotime, RouterId};
 
-use super::State;
+use super::connection::Connection;
+use super::{Peer, State};
 
 /// A picture of one neighbour, for `noc show neighbors`.
 #[derive(Clone, PartialEq, Debug)]
@@ -44,4 +46,54 @@ pub struct PeerStatus {
     pub local: Option<SocketAddr>,
     /// Its other end.
     pub remote: Option<SocketAddr>,
+}
+
+/// Counted since the peer was made.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) messages_received: u64,
+    pub(super) messages_sent: u64,
+    pub(super) updates_received: u64,
+    pub(super) updates_sent: u64,
+    pub(super) established_transitions: u32,
+    pub(super) update_errors: u64,
+}
+
+impl Counters {
+    /// Counts the messages of an encoded run by their headers.
+    pub(super) fn count_sent(&mut self, mut encoded: &[u8]) {
+        while let Some(&[high, low, kind]) = encoded.get(16..HEADER_LEN) {
+            self.messages_sent += 1;
+            self.updates_sent += u64::from(kind == 2);
+            let length = usize::from(u16::from_be_bytes([high, low])).max(HEADER_LEN);
+            encoded = encoded.get(length..).unwrap_or_default();
+        }
+    }
+}
+
+impl Peer {
+    /// A picture of now.
+    pub fn status(&self) -> PeerStatus {
+        let furthest = self.connections.iter().max_by_key(|c| c.state());
+        let agreed = furthest.and_then(Connection::agreed);
+        PeerStatus {
+            state: self.state(),
+            state_since: self.shown_since,
+            bgp_identifier: self.peer_identifier,
+            hold_time: agreed.map(|a| a.negotiated.hold_time),
+            families: agreed.map(|a| a.negotiated.context.families.clone()).unwrap_or_default(),
+            capabilities_sent: furthest.map(|c| c.our_open.capabilities.clone()).unwrap_or_default(),
+            capabilities_received: self.capabilities_received.clone(),
+            last_error: self.last_error.clone(),
+            connect_retry_counter: self.back_off.failures,
+            messages_received: self.counters.messages_received,
+            messages_sent: self.counters.messages_sent,
+            updates_received: self.counters.updates_received,
+            updates_sent: self.counters.updates_sent,
+            established_transitions: self.counters.established_transitions,
+            update_errors: self.counters.update_errors,
+            local: furthest.map(|c| c.local),
+            remote: furthest.map(|c| c.remote),
+        }
+    }
 }

@@ -1,0 +1,189 @@
+//! One TCP connection: its half of the state machine, its receive buffer, its queue of bytes to send.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bgp_wire::message::{self, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN};
+use bgp_wire::{Message, Notification, Open, SessionContext};
+use bytes::{Bytes, BytesMut};
+use net_types::Monotime;
+
+use super::negotiate::Negotiated;
+use super::timers::SendHold;
+use super::{ConnId, State};
+
+/// Who opened the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Direction {
+    Outgoing,
+    Incoming,
+}
+
+/// The states a connection has once TCP is up, each with what exists only then.
+#[derive(Debug)]
+pub(super) enum Phase {
+    OpenSent { hold: Monotime },
+    OpenConfirm(Agreed),
+    Established(Agreed, Monotime),
+}
+
+/// From the neighbour's OPEN on.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) negotiated: Box<Negotiated>,
+    /// HoldTimer; `None`: hold time 0.
+    pub(super) hold: Option<Monotime>,
+    /// KeepaliveTimer.
+    pub(super) keepalive: Option<Monotime>,
+}
+
+impl Agreed {
+    pub(super) fn hold_time(&self) -> Duration {
+        Duration::from_secs(self.negotiated.hold_time.into())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) direction: Direction,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) our_open: Open,
+    pub(super) phase: Phase,
+    pub(super) send_hold: SendHold,
+    /// The start of a message, never longer than one.
+    receive: BytesMut,
+    transmit: VecDeque<Bytes>,
+    /// The last thing queued is a KEEPALIVE that nobody has taken: another would say nothing more.
+    keepalive_waits: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: ConnId,
+        direction: Direction,
+        (local, remote): (SocketAddr, SocketAddr),
+        our_open: Open,
+        phase: Phase,
+    ) -> Connection {
+        Connection {
+            id,
+            direction,
+            local,
+            remote,
+            our_open,
+            phase,
+            send_hold: SendHold::default(),
+            receive: BytesMut::new(),
+            transmit: VecDeque::new(),
+            keepalive_waits: false,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::OpenSent { .. } => State::OpenSent,
+            Phase::OpenConfirm(_) => State::OpenConfirm,
+            Phase::Established(..) => State::Established,
+        }
+    }
+
+    pub(super) fn agreed(&self) -> Option<&Agreed> {
+        match &self.phase {
+            Phase::OpenSent { .. } => None,
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => Some(agreed),
+        }
+    }
+
+    pub(super) fn agreed_mut(&mut self) -> Option<&mut Agreed> {
+        match &mut self.phase {
+            Phase::OpenSent { .. } => None,
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => Some(agreed),
+        }
+    }
+
+    pub(super) fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Established(..))
+    }
+
+    /// The next timer of this connection.
+    pub(super) fn deadline(&self) -> Option<Monotime> {
+        let own = match &self.phase {
+            Phase::OpenSent { hold } => Some(*hold),
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => earliest([agreed.hold, agreed.keepalive]),
+        };
+        earliest([own, self.send_hold.deadline()])
+    }
+
+    /// Puts as much of `bytes` as one message may need into the buffer and returns the rest.
+    pub(super) fn buffer<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let room = self.longest().saturating_sub(self.receive.len());
+        let (now, later) = bytes.split_at(room.min(bytes.len()));
+        self.receive.extend_from_slice(now);
+        later
+    }
+
+    /// Takes one whole message out of the buffer.
+    pub(super) fn next_message(&mut self) -> Result<Option<Message>, Notification> {
+        let Some(frame) = message::frame(&self.receive, self.longest())? else { return Ok(None) };
+        let whole = self.receive.split_to(frame.len.min(self.receive.len())).freeze();
+        let body = whole.slice(HEADER_LEN.min(whole.len())..);
+        match self.agreed() {
+            Some(agreed) => message::decode(frame.kind, &body, &agreed.negotiated.context).map(Some),
+            None => message::decode(frame.kind, &body, &SessionContext::initial()).map(Some),
+        }
+    }
+
+    /// RFC 8654 §4: longer messages only once both OPENs offered them.
+    fn longest(&self) -> usize {
+        let extended = self.agreed().is_some_and(|a| a.negotiated.context.extended_message);
+        if extended { MAX_EXTENDED_LEN } else { MAX_LEN }
+    }
+
+    /// Queues whole messages.
+    pub(super) fn queue(&mut self, now: Monotime, bytes: Bytes) {
+        self.keepalive_waits = false;
+        self.transmit.push_back(bytes);
+        if self.is_established() {
+            self.send_hold.queued(now);
+        }
+    }
+
+    /// Queues a KEEPALIVE unless one already waits at the end; false: nothing was queued.
+    pub(super) fn queue_keepalive(&mut self, now: Monotime, bytes: Bytes) -> bool {
+        if self.keepalive_waits && !self.transmit.is_empty() {
+            return false;
+        }
+        self.queue(now, bytes);
+        self.keepalive_waits = true;
+        true
+    }
+
+    pub(super) fn take_transmit(&mut self) -> Option<Bytes> {
+        let bytes = self.transmit.pop_front()?;
+        self.send_hold.taken(bytes.len());
+        Some(bytes)
+    }
+
+    pub(super) fn progress(&mut self, now: Monotime, unsent: usize) {
+        let queued = !self.transmit.is_empty();
+        self.send_hold.progress(now, unsent, queued);
+    }
+
+    /// What is still to be flushed after the connection's end.
+    pub(super) fn into_transmit(self) -> VecDeque<Bytes> {
+        self.transmit
+    }
+
+    /// Forgets what waits: nobody reads it any more.
+    pub(super) fn drop_transmit(&mut self) {
+        self.transmit.clear();
+    }
+}
+
+/// The earliest of some deadlines.
+pub(super) fn earliest(deadlines: impl IntoIterator<Item = Option<Monotime>>) -> Option<Monotime> {
+    deadlines.into_iter().flatten().min()
+}

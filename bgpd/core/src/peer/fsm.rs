@@ -1,0 +1,204 @@
+//! Messages and timers of a connection: OpenSent, OpenConfirm, Established (RFC 4271 §8.2.2).
+//!
+//! Event numbers are those of RFC 4271 §8.1; event 29 is RFC 9687's SendHoldTimer_Expires.
+
+use bgp_wire::notification::{code, fsm_error, header_error};
+use bgp_wire::{Message, Notification, Open, RouteRefresh, RouteRefreshSubtype, Update};
+use net_types::Monotime;
+
+use super::connection::{Agreed, Connection, Phase};
+use super::ending::Cause;
+use super::negotiate::negotiate;
+use super::seeking::Seeking;
+use super::timers::jitter;
+use super::{ConnId, Output, Peer, Session, State};
+
+impl Peer {
+    /// Bytes of a stream: cut into messages, each an event. What follows a fatal error is dropped.
+    pub(super) fn received(&mut self, now: Monotime, conn: ConnId, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(connection) = self.connection_mut(conn) else { return };
+            let before = bytes.len();
+            bytes = connection.buffer(bytes);
+            let mut progress = bytes.len() < before;
+            loop {
+                let Some(connection) = self.connection_mut(conn) else { return };
+                match connection.next_message() {
+                    Ok(Some(message)) => {
+                        progress = true;
+                        self.counters.messages_received += 1;
+                        self.message(now, conn, message);
+                    }
+                    Ok(None) => break,
+                    // Events 21 BGPHeaderErr, 22 BGPOpenMsgErr, 28 UpdateMsgErr.
+                    Err(notification) => return self.end(now, conn, &Cause::Fault(notification, String::new())),
+                }
+            }
+            if !progress {
+                // A full buffer always holds a whole message or an error; were that ever untrue, this ends it.
+                let length = Notification::new(code::MESSAGE_HEADER, header_error::BAD_MESSAGE_LENGTH);
+                let what = "a message longer than its own length".to_owned();
+                return self.end(now, conn, &Cause::Fault(length, what));
+            }
+        }
+    }
+
+    /// Events 19 and 24 to 27.
+    fn message(&mut self, now: Monotime, conn: ConnId, message: Message) {
+        let Some(state) = self.connection(conn).map(Connection::state) else { return };
+        match (state, message) {
+            // Event 25 NotifMsg, event 24 NotifMsgVerErr. Never answered, in whatever state.
+            (_, Message::Notification(notification)) => self.end(now, conn, &Cause::Received(notification)),
+            // Event 19, BGPOpen.
+            (State::OpenSent, Message::Open(open)) => self.open_received(now, conn, open),
+            // Event 26, KeepAliveMsg.
+            (State::OpenConfirm, Message::Keepalive) => self.establish(now, conn),
+            (State::Established, Message::Keepalive) => self.restart_hold(now, conn),
+            // Event 27, UpdateMsg.
+            (State::Established, Message::Update(update)) => self.update(now, conn, update),
+            (State::Established, Message::RouteRefresh(refresh)) => self.route_refresh(conn, refresh),
+            (state, message) => self.unexpected(now, conn, state, &message),
+        }
+    }
+
+    /// RFC 6608 §4: the subcode names the state, the data the type of the message.
+    fn unexpected(&mut self, now: Monotime, conn: ConnId, state: State, message: &Message) {
+        let subcode = match state {
+            State::OpenSent => fsm_error::UNEXPECTED_IN_OPEN_SENT,
+            State::OpenConfirm => fsm_error::UNEXPECTED_IN_OPEN_CONFIRM,
+            State::Established => fsm_error::UNEXPECTED_IN_ESTABLISHED,
+            State::Idle | State::Connect | State::Active => fsm_error::UNSPECIFIED,
+        };
+        let kind = message.kind();
+        let what = format!("{kind:?} came in {state}");
+        self.end(now, conn, &Cause::Fault(Notification::with_data(code::FSM, subcode, &[kind.to_u8()]), what));
+    }
+
+    /// OpenSent, event 19.
+    fn open_received(&mut self, now: Monotime, conn: ConnId, open: Open) {
+        let Some(ours) = self.connection(conn).map(|c| c.our_open.clone()) else { return };
+        self.peer_identifier = Some(open.bgp_identifier);
+        self.capabilities_received.clone_from(&open.capabilities);
+        // Event 22, BGPOpenMsgErr.
+        let negotiated = match negotiate(self.us, &self.config, &ours, open) {
+            Ok(negotiated) => negotiated,
+            Err(refusal) => return self.end(now, conn, &Cause::Fault(refusal.notification, refusal.what)),
+        };
+        if !self.resolve_collision(now, conn, &ours, &negotiated.peer_open) {
+            return;
+        }
+        let mut agreed = Agreed { negotiated: Box::new(negotiated), hold: None, keepalive: None };
+        // RFC 4271 §4.4: with hold time 0 neither timer runs.
+        if agreed.negotiated.hold_time > 0 {
+            agreed.hold = Some(now + agreed.hold_time());
+        }
+        let Some(connection) = self.connection_mut(conn) else { return };
+        connection.phase = Phase::OpenConfirm(agreed);
+        self.send_keepalive(now, conn);
+        self.note_state(now);
+    }
+
+    /// OpenConfirm, event 26.
+    fn establish(&mut self, now: Monotime, conn: ConnId) {
+        // Of a collision still undecided the one that gets here first stays (RFC 4271 §6.8).
+        let rivals: Vec<_> = self.connections.iter().filter(|c| c.id != conn).map(|c| c.id).collect();
+        for rival in rivals {
+            self.end(now, rival, &Cause::Collision);
+        }
+        self.abandon_connect();
+        self.seeking = Seeking::Settled;
+        let Some(connection) = self.connection_mut(conn) else { return };
+        let (local, remote) = (connection.local, connection.remote);
+        let our_open = connection.our_open.clone();
+        let Phase::OpenConfirm(agreed) = std::mem::replace(&mut connection.phase, Phase::OpenSent { hold: now }) else {
+            return;
+        };
+        let negotiated = agreed.negotiated.as_ref().clone();
+        connection.phase = Phase::Established(agreed, now);
+        self.restart_hold(now, conn);
+        self.counters.established_transitions = self.counters.established_transitions.saturating_add(1);
+        self.outputs.push_back(Output::Established(Box::new(Session {
+            conn,
+            context: negotiated.context,
+            peer_open: negotiated.peer_open,
+            our_open,
+            hold_time: negotiated.hold_time,
+            local,
+            remote,
+            graceful_restart: negotiated.graceful_restart,
+            enhanced_refresh: negotiated.enhanced_refresh,
+            route_refresh: negotiated.route_refresh,
+        })));
+        self.note_state(now);
+    }
+
+    /// Established, event 27.
+    fn update(&mut self, now: Monotime, conn: ConnId, update: Update) {
+        self.restart_hold(now, conn);
+        self.counters.updates_received += 1;
+        self.counters.update_errors += u64::try_from(update.errors.len()).unwrap_or(u64::MAX);
+        self.outputs.push_back(Output::Update(Box::new(update)));
+    }
+
+    fn route_refresh(&mut self, conn: ConnId, mut refresh: RouteRefresh) {
+        let Some(agreed) = self.connection(conn).and_then(Connection::agreed) else { return };
+        // RFC 2918 §4: a family that was not agreed on is ignored.
+        if !agreed.negotiated.context.families.contains(&refresh.family) {
+            return;
+        }
+        if !agreed.negotiated.enhanced_refresh {
+            // RFC 2918 §3: without RFC 7313 the octet is reserved and not looked at.
+            refresh.subtype = RouteRefreshSubtype::Request;
+        }
+        // RFC 7313 §5: an unknown subtype is ignored.
+        if !matches!(refresh.subtype, RouteRefreshSubtype::Unknown(_)) {
+            self.outputs.push_back(Output::RouteRefresh(refresh));
+        }
+    }
+
+    /// RFC 4271 §4.4: KEEPALIVE and UPDATE restart the HoldTimer.
+    fn restart_hold(&mut self, now: Monotime, conn: ConnId) {
+        let Some(agreed) = self.connection_mut(conn).and_then(Connection::agreed_mut) else { return };
+        if agreed.hold.is_some() {
+            agreed.hold = Some(now + agreed.hold_time());
+        }
+    }
+
+    /// RFC 4271 §4.4, §10: a third of the hold time, with jitter; anew after each KEEPALIVE or UPDATE sent.
+    pub(super) fn restart_keepalive(&mut self, now: Monotime, conn: ConnId) {
+        let Some(connection) = self.connections.iter_mut().find(|c| c.id == conn) else { return };
+        let Some(agreed) = connection.agreed_mut() else { return };
+        let third = agreed.hold_time() / 3;
+        agreed.keepalive = (!third.is_zero()).then(|| now + jitter(&mut self.rng, third));
+    }
+
+    fn send_keepalive(&mut self, now: Monotime, conn: ConnId) {
+        let Some(connection) = self.connection(conn) else { return };
+        let Some(bytes) = self.encode(&Message::Keepalive, connection) else { return };
+        let Some(connection) = self.connection_mut(conn) else { return };
+        if connection.queue_keepalive(now, bytes) {
+            self.counters.messages_sent += 1;
+        }
+        self.restart_keepalive(now, conn);
+    }
+
+    /// Events 10 HoldTimer_Expires, 11 KeepaliveTimer_Expires, 29 SendHoldTimer_Expires.
+    pub(super) fn connection_timeout(&mut self, now: Monotime, conn: ConnId) {
+        let Some(connection) = self.connection(conn) else { return };
+        let due = |deadline: Option<Monotime>| deadline.is_some_and(|d| d <= now);
+        let (hold, keepalive) = match &connection.phase {
+            Phase::OpenSent { hold } => (Some(*hold), None),
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => (agreed.hold, agreed.keepalive),
+        };
+        if due(hold) {
+            let what = format!("nothing came in time in {}", connection.state());
+            self.end(now, conn, &Cause::Fault(Notification::new(code::HOLD_TIMER_EXPIRED, 0), what));
+        } else if due(connection.send_hold.deadline()) {
+            // RFC 9687 §4: it may never arrive, but it is tried.
+            let what = "the neighbour took none of what we sent (RFC 9687)".to_owned();
+            self.end(now, conn, &Cause::Fault(Notification::new(code::SEND_HOLD_TIMER_EXPIRED, 0), what));
+        } else if due(keepalive) {
+            self.send_keepalive(now, conn);
+        }
+    }
+}

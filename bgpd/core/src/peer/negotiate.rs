@@ -1,0 +1,223 @@
+//! Our OPEN, and what becomes of the neighbour's: refused with a NOTIFICATION (RFC 4271 §6.2), or agreed on.
+//!
+//! Standards: RFC 4271 §4.2 and §6.2, RFC 4724 §3, RFC 4760 §8, RFC 5492, RFC 6286 §2.2, RFC 6793 §4.1, RFC 7313 §4,
+//! RFC 8538 §2, RFC 8654 §4, RFC 8950 §4, RFC 9234 §4.
+
+use bgp_wire::notification::{code, open_error};
+use bgp_wire::open::VERSION;
+use bgp_wire::{Capability, GracefulRestart, Notification, Open, Role, SessionContext};
+use net_types::{Afi, Asn, Family, RouterId};
+
+use crate::config::NeighborConfig;
+
+/// Our side, as far as an OPEN needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ourselves {
+    pub(super) local_as: Asn,
+    pub(super) router_id: RouterId,
+}
+
+/// What two OPENs agreed on.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Negotiated {
+    pub(super) peer_open: Open,
+    pub(super) context: SessionContext,
+    pub(super) hold_time: u16,
+    /// Theirs, when we sent ours too.
+    pub(super) graceful_restart: Option<GracefulRestart>,
+    /// Both set the N bit (RFC 8538 §2).
+    pub(super) notification_restart: bool,
+    pub(super) enhanced_refresh: bool,
+    pub(super) route_refresh: bool,
+}
+
+/// Why an OPEN is not acceptable.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Refusal {
+    pub(super) notification: Notification,
+    pub(super) what: String,
+}
+
+impl Refusal {
+    fn new(subcode: u8, what: String) -> Refusal {
+        Refusal { notification: Notification::new(code::OPEN, subcode), what }
+    }
+}
+
+/// The role we state (RFC 9234 §4.1): only ever on eBGP.
+pub(super) fn our_role(config: &NeighborConfig) -> Option<Role> {
+    if config.relation.is_internal() { None } else { config.role.or(config.relation.role()) }
+}
+
+/// The OPEN we send. Without capabilities it is what a neighbour of RFC 1771 takes (RFC 5492 §3).
+pub(super) fn our_open(us: Ourselves, config: &NeighborConfig, restarting: bool, with_capabilities: bool) -> Open {
+    Open {
+        version: VERSION,
+        asn: us.local_as,
+        my_as: us.local_as.as_two_octet(),
+        hold_time: config.hold_time,
+        bgp_identifier: us.router_id,
+        capabilities: if with_capabilities { our_capabilities(us, config, restarting) } else { Vec::new() },
+    }
+}
+
+fn our_capabilities(us: Ourselves, config: &NeighborConfig, restarting: bool) -> Vec<Capability> {
+    let mut list: Vec<_> = config.families.iter().map(|f| Capability::Multiprotocol(*f)).collect();
+    list.push(Capability::RouteRefresh);
+    if config.extended_next_hop && config.families.contains(&Family::IPV4_UNICAST) {
+        list.push(Capability::ExtendedNextHop(vec![(Family::IPV4_UNICAST, Afi::IPV6)]));
+    }
+    if config.extended_message {
+        list.push(Capability::ExtendedMessage);
+    }
+    list.extend(our_role(config).map(Capability::Role));
+    if config.gr_helper || config.gr_restart_time > 0 {
+        // RFC 4724 §3: no families means that we only help. F: routes in the kernel outlive the process.
+        let preserved = config.gr_restart_time > 0;
+        list.push(Capability::GracefulRestart(GracefulRestart {
+            restarting: restarting && preserved,
+            notification: config.gr_helper,
+            restart_time: config.gr_restart_time.min(0x0fff),
+            families: config.families.iter().filter(|_| preserved).map(|f| (*f, true)).collect(),
+        }));
+    }
+    list.push(Capability::FourOctetAsn(us.local_as));
+    if config.enhanced_refresh {
+        list.push(Capability::EnhancedRouteRefresh);
+    }
+    list
+}
+
+/// Judges the neighbour's OPEN against the configuration and against ours.
+pub(super) fn negotiate(
+    us: Ourselves,
+    config: &NeighborConfig,
+    ours: &Open,
+    theirs: Open,
+) -> Result<Negotiated, Refusal> {
+    let ebgp = config.remote_as != us.local_as;
+    // RFC 4271 §6.2.
+    if theirs.asn != config.remote_as {
+        let what = format!("its OPEN says AS {}, the configuration says AS {}", theirs.asn, config.remote_as);
+        return Err(Refusal::new(open_error::BAD_PEER_AS, what));
+    }
+    // RFC 6286 §2.2: within an AS identifiers are unique; across they need not be.
+    if !ebgp && theirs.bgp_identifier == us.router_id {
+        return Err(Refusal::new(
+            open_error::BAD_BGP_IDENTIFIER,
+            format!("its BGP Identifier {} is our own", theirs.bgp_identifier),
+        ));
+    }
+    check_role(config, ours, &theirs)?;
+    let families = common_families(config, ours, &theirs)?;
+    let (our_gr, their_gr) = (graceful_restart(ours), graceful_restart(&theirs));
+    let both = |wanted: fn(&Capability) -> bool| has(ours, wanted) && has(&theirs, wanted);
+    let context = SessionContext {
+        ebgp,
+        four_octet_as: both(|c| matches!(c, Capability::FourOctetAsn(_))),
+        extended_message: both(|c| matches!(c, Capability::ExtendedMessage)),
+        add_path_receive: Vec::new(),
+        add_path_send: Vec::new(),
+        extended_next_hop: families
+            .iter()
+            .copied()
+            .filter(|f| takes_ipv6_next_hop(ours, *f) && takes_ipv6_next_hop(&theirs, *f))
+            .collect(),
+        families,
+    };
+    Ok(Negotiated {
+        context,
+        // RFC 4271 §4.2: the smaller of the two.
+        hold_time: ours.hold_time.min(theirs.hold_time),
+        notification_restart: our_gr.is_some_and(|g| g.notification) && their_gr.is_some_and(|g| g.notification),
+        graceful_restart: our_gr.and(their_gr).cloned(),
+        enhanced_refresh: both(|c| matches!(c, Capability::EnhancedRouteRefresh)),
+        route_refresh: both(|c| matches!(c, Capability::RouteRefresh)),
+        peer_open: theirs,
+    })
+}
+
+/// RFC 9234 §4.2.
+fn check_role(config: &NeighborConfig, ours: &Open, theirs: &Open) -> Result<(), Refusal> {
+    let Some(our_role) = our_role(config) else { return Ok(()) };
+    let mut roles = theirs.capabilities.iter().filter_map(|c| match c {
+        Capability::Role(role) => Some(*role),
+        _ => None,
+    });
+    let Some(their_role) = roles.next() else {
+        if config.role_strict {
+            let what = format!("it sends no BGP Role, and role_strict asks for the counterpart of our {our_role}");
+            return Err(Refusal::new(open_error::ROLE_MISMATCH, what));
+        }
+        return Ok(());
+    };
+    if let Some(other) = roles.find(|r| *r != their_role) {
+        return Err(Refusal::new(
+            open_error::ROLE_MISMATCH,
+            format!("it claims two BGP Roles, {their_role} and {other}"),
+        ));
+    }
+    let we_sent_it = has(ours, |c| matches!(c, Capability::Role(_)));
+    if we_sent_it && !our_role.matches(their_role) {
+        return Err(Refusal::new(
+            open_error::ROLE_MISMATCH,
+            format!("it claims the BGP Role {their_role} where ours is {our_role}"),
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 4760 §8: what both offer; who offers nothing means IPv4 unicast.
+fn common_families(config: &NeighborConfig, ours: &Open, theirs: &Open) -> Result<Vec<Family>, Refusal> {
+    let (we, they) = (offered_families(ours), offered_families(theirs));
+    let common: Vec<_> = we.iter().copied().filter(|f| they.contains(f) && config.families.contains(f)).collect();
+    if common.is_empty() {
+        // RFC 5492 §3 and §5: the data names the capabilities we would have needed.
+        let data: Vec<u8> = config
+            .families
+            .iter()
+            .flat_map(|f| {
+                let [high, low] = f.afi.0.to_be_bytes();
+                [1, 4, high, low, 0, f.safi.0]
+            })
+            .collect();
+        let list = |families: &[Family]| families.iter().map(Family::to_string).collect::<Vec<_>>().join(", ");
+        let what = format!("no family in common: it offers {}, we {}", list(&they), list(&config.families));
+        return Err(Refusal {
+            notification: Notification::with_data(code::OPEN, open_error::UNSUPPORTED_CAPABILITY, &data),
+            what,
+        });
+    }
+    Ok(common)
+}
+
+fn offered_families(open: &Open) -> Vec<Family> {
+    let mut families = Vec::new();
+    for capability in &open.capabilities {
+        if let Capability::Multiprotocol(family) = capability
+            && !families.contains(family)
+        {
+            families.push(*family);
+        }
+    }
+    if families.is_empty() {
+        families.push(Family::IPV4_UNICAST);
+    }
+    families
+}
+
+fn takes_ipv6_next_hop(open: &Open, family: Family) -> bool {
+    has(open, |c| matches!(c, Capability::ExtendedNextHop(list) if list.contains(&(family, Afi::IPV6))))
+}
+
+/// RFC 4724 §3: with several, the last counts.
+fn graceful_restart(open: &Open) -> Option<&GracefulRestart> {
+    open.capabilities.iter().rev().find_map(|c| match c {
+        Capability::GracefulRestart(restart) => Some(restart),
+        _ => None,
+    })
+}
+
+fn has(open: &Open, wanted: impl Fn(&Capability) -> bool) -> bool {
+    open.capabilities.iter().any(wanted)
+}

@@ -1,0 +1,185 @@
+//! Looking for a connection: the states Idle, Connect and Active (RFC 4271 §8.2.2), and their timers.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bgp_wire::notification::cease;
+use bgp_wire::{Message, Notification, SessionContext, message};
+use net_types::Monotime;
+
+use super::connection::{Connection, Direction, Phase};
+use super::ending::Cause;
+use super::negotiate;
+use super::timers::{FIRST_WAIT, OPEN_HOLD_TIME, jitter};
+use super::{ConnId, Output, Peer};
+use crate::config::RemoteAddress;
+
+/// What is done to get a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seeking {
+    /// Idle: nothing, until IdleHoldTimer or, without one, ManualStart.
+    Idle { until: Option<Monotime> },
+    /// Connect: the shell tries; ConnectRetryTimer bounds it.
+    Connect { conn: ConnId, connect_retry: Monotime },
+    /// Active: waiting for the neighbour and, unless we are passive, for ConnectRetryTimer.
+    Active { connect_retry: Option<Monotime> },
+    /// A connection is there; its own phase says how far.
+    Settled,
+}
+
+impl Seeking {
+    pub(super) fn deadline(self) -> Option<Monotime> {
+        match self {
+            Seeking::Idle { until } => until,
+            Seeking::Connect { connect_retry, .. } => Some(connect_retry),
+            Seeking::Active { connect_retry } => connect_retry,
+            Seeking::Settled => None,
+        }
+    }
+}
+
+impl Peer {
+    /// Events 1 and 3 to 7: leaves Idle for Connect, or for Active where we are passive.
+    pub(super) fn start(&mut self, now: Monotime) {
+        if self.is_passive() {
+            self.seeking = Seeking::Active { connect_retry: None };
+        } else {
+            self.connect(now);
+        }
+    }
+
+    fn connect(&mut self, now: Monotime) {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let wait = jitter(&mut self.rng, self.config.connect_retry_time.max(FIRST_WAIT));
+        self.seeking = Seeking::Connect { conn, connect_retry: now + wait };
+        self.outputs.push_back(Output::Connect { conn });
+    }
+
+    /// To Active, where the neighbour may connect at once and we do after a growing wait. Its ceiling is the
+    /// configured ConnectRetryTime.
+    pub(super) fn seek_later(&mut self, now: Monotime) {
+        let wait = self.back_off.next(&mut self.rng, self.config.connect_retry_time);
+        let connect_retry = (!self.is_passive()).then_some(now + wait);
+        self.seeking = Seeking::Active { connect_retry };
+    }
+
+    /// PassiveTcpEstablishment (RFC 4271 §8.1.1); a range has no address to connect to.
+    pub(super) fn is_passive(&self) -> bool {
+        self.config.passive || matches!(self.config.remote, RemoteAddress::Range(_))
+    }
+
+    /// IdleHoldTimer (event 13) and ConnectRetryTimer (event 9).
+    pub(super) fn seeking_timeout(&mut self, now: Monotime) {
+        if self.seeking.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        match self.seeking {
+            Seeking::Idle { .. } => self.start(now),
+            Seeking::Connect { conn, .. } => {
+                self.outputs.push_back(Output::Close { conn });
+                if self.connections.is_empty() {
+                    self.connect(now);
+                } else {
+                    self.seeking = Seeking::Settled;
+                }
+            }
+            Seeking::Active { .. } => self.connect(now),
+            Seeking::Settled => {}
+        }
+        self.note_state(now);
+    }
+
+    /// Gives up a connect under way.
+    pub(super) fn abandon_connect(&mut self) {
+        if let Seeking::Connect { conn, .. } = self.seeking {
+            self.outputs.push_back(Output::Close { conn });
+            self.seeking = Seeking::Settled;
+        }
+    }
+
+    /// Event 16, Tcp_CR_Acked.
+    pub(super) fn connected(&mut self, now: Monotime, conn: ConnId, ends: (SocketAddr, SocketAddr)) {
+        match self.seeking {
+            Seeking::Connect { conn: ours, .. } if ours == conn => {
+                self.seeking = Seeking::Settled;
+                self.open(now, conn, Direction::Outgoing, ends);
+            }
+            // Given up meanwhile.
+            _ => self.outputs.push_back(Output::Close { conn }),
+        }
+    }
+
+    /// Event 17, TcpConnectionConfirmed.
+    pub(super) fn incoming(&mut self, now: Monotime, conn: ConnId, ends: (SocketAddr, SocketAddr)) {
+        if !self.accepts() {
+            // RFC 4271 §8.2.2, Idle: all connections are refused. RFC 4486 §4: and told so.
+            self.reject(conn);
+            return;
+        }
+        // A neighbour has one connection under way at a time: an older unfinished one is dead at its end.
+        let older = self.connections.iter().find(|c| c.direction == Direction::Incoming && !c.is_established());
+        if let Some(older) = older.map(|c| c.id) {
+            // The newcomer must not find the neighbour leaving for Active on the way.
+            self.open(now, conn, Direction::Incoming, ends);
+            self.end(now, older, &Cause::Collision);
+            return;
+        }
+        // Of Connect the attempt stays, and if it succeeds the two collide (RFC 4271 §8.2.1.2); of Active the timer ends.
+        if let Seeking::Active { .. } = self.seeking {
+            self.seeking = Seeking::Settled;
+        }
+        self.open(now, conn, Direction::Incoming, ends);
+    }
+
+    /// Event 18, TcpConnectionFails.
+    pub(super) fn failed(&mut self, now: Monotime, conn: ConnId) {
+        match self.seeking {
+            Seeking::Connect { conn: ours, .. } if ours == conn => {
+                if self.connections.is_empty() {
+                    self.seek_later(now);
+                    if self.last_error.is_empty() {
+                        "the TCP connect failed".clone_into(&mut self.last_error);
+                    }
+                } else {
+                    self.seeking = Seeking::Settled;
+                }
+                self.note_state(now);
+            }
+            _ => self.end(now, conn, &Cause::TcpFailed),
+        }
+    }
+
+    /// TCP is up: sends OPEN, starts the large HoldTimer, OpenSent.
+    fn open(&mut self, now: Monotime, id: ConnId, direction: Direction, ends: (SocketAddr, SocketAddr)) {
+        let our_open = negotiate::our_open(self.us, &self.config, self.restarting, !self.omit_capabilities);
+        let phase = Phase::OpenSent { hold: now + OPEN_HOLD_TIME };
+        let mut connection = Connection::new(id, direction, ends, our_open, phase);
+        connection.send_hold.set_time(self.config.send_hold_time);
+        let message = Message::Open(connection.our_open.clone());
+        match self.encode(&message, &connection) {
+            Some(bytes) => {
+                connection.queue(now, bytes);
+                self.counters.messages_sent += 1;
+                self.connections.push(connection);
+            }
+            None => {
+                // No configuration makes an OPEN of 64 KiB; if one did, there is no session to be had.
+                "our own OPEN does not fit into a message: offer fewer capabilities".clone_into(&mut self.last_error);
+                self.outputs.push_back(Output::Close { conn: id });
+                if self.connections.is_empty() {
+                    self.seek_later(now);
+                }
+            }
+        }
+        self.note_state(now);
+    }
+
+    fn reject(&mut self, conn: ConnId) {
+        let notification = Message::Notification(Notification::cease(cease::CONNECTION_REJECTED));
+        self.outputs.push_back(Output::Close { conn });
+        if let Ok(bytes) = message::encode(&notification, &SessionContext::initial()) {
+            self.remember_closing(conn, VecDeque::from([bytes]));
+        }
+    }
+}
