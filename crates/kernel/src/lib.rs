@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The Linux kernel, and the only netlink user of the project: routes that point at next-hop objects, interfaces and
+//! addresses, socket options.
+//!
+//! The way of a route: `bgpd` declares a want ([`FibSync::set`]) -> [`FibSync::flush`] compares it with what stands ->
+//! [`FibKernel::apply`] -> [`nexthop`] and [`route`] messages -> `socket` packs many into one `sendmsg`, one
+//! acknowledgement per batch -> errors come back by sequence number and become [`FibResult`]s. Interfaces come the other
+//! way: [`InterfaceMonitor`] -> snapshots.
+//!
+//! Invariants: only objects and routes that carry our protocol number are changed or removed; next-hop objects are made
+//! before the routes that need them and go after them; what the kernel drops silently (a dead link's objects and IPv4
+//! routes) is re-read, never assumed. Needs `CAP_NET_ADMIN`, nothing else.
+
+mod error;
+pub mod fib;
+pub mod links;
+pub mod nexthop;
+pub mod route;
+mod socket;
+pub mod sockopt;
+
+pub use error::KernelError;
+pub use fib::{
+    FibConfig, FibEntry, FibKernel, FibResult, FibState, FibSync, Netlink, NextHop, PassReport, RouteTarget,
+};
+pub use links::{InterfaceMonitor, Link, Snapshot};
