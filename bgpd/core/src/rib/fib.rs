@@ -116,6 +116,11 @@ impl FibWants {
         self.queue.pop_front()
     }
 
+    /// Every want is handed out.
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn set_error(&mut self, prefix: &Prefix, error: String) {
         self.errors.insert(*prefix, error);
     }

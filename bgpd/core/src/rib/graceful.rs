@@ -27,10 +27,13 @@ pub(super) const FIRST_WANTS_WAIT: Duration = Duration::from_secs(60);
 
 impl Rib {
     /// Keeps or drops the routes of a session that ended.
-    pub(super) fn retain_or_drop(&mut self, now: Monotime, id: PeerId, retain: Option<&Retain>) {
-        let kept = |family: Family| retain.is_some_and(|r| r.families.contains(&family));
+    pub(super) fn retain_or_drop(&mut self, now: Monotime, id: PeerId, retain: Option<Retain>) {
+        let (families, restart_time) = match retain {
+            Some(Retain { families, restart_time }) => (families, Some(restart_time)),
+            None => (Vec::new(), None),
+        };
         for family in Family::SUPPORTED {
-            if kept(family) {
+            if families.contains(&family) {
                 // RFC 4724 §4.2: what an earlier restart left stale does not outlive a second one.
                 self.purge(id, family, "restarted again before its End-of-RIB (RFC 4724 §4.2)", |stale, _| stale);
                 self.loc.mark(id, family, |path| (path.stale, path.unrefreshed) = (true, false));
@@ -47,7 +50,7 @@ impl Rib {
             peer.end_of_rib.clear();
             peer.refreshing.clear();
             if has_stale(peer) {
-                peer.stale_until = retain.map(|r| now + r.restart_time);
+                peer.stale_until = restart_time.map(|t| now + t);
             } else {
                 peer.stale_until = None;
                 peer.session = None;
@@ -104,7 +107,9 @@ impl Rib {
             }
             // RFC 7313 §4: an EoRR without its BoRR is ignored.
             RouteRefreshSubtype::End if peer.refreshing.remove(&family).is_some() => {
-                self.purge(id, family, "not repeated between BoRR and EoRR (RFC 7313 §4)", |_, unrefreshed| unrefreshed);
+                self.purge(id, family, "not repeated between BoRR and EoRR (RFC 7313 §4)", |_, unrefreshed| {
+                    unrefreshed
+                });
             }
             RouteRefreshSubtype::End | RouteRefreshSubtype::Request | RouteRefreshSubtype::Unknown(_) => {}
         }

@@ -21,17 +21,27 @@ use super::next_hop::{
     ConnectedIndex, MAX_DEPTH, NextHopId, NextHopKey, NextHopTable, Reachability, Resolved, Unresolved, address,
     needs_link,
 };
+use super::origin;
+use super::out::BestView;
 use super::peers::{Peer, Session, key_source, route_source};
 use super::pool::AttributePool;
 use super::table::{Best, Destination, Path, Table};
 use super::types::{Connected, FibTarget, PeerId};
-use super::view::{ExportRoute, Exportable, LocRibView};
-use super::origin;
 use crate::config::SpeakerConfig;
 use crate::policy::{self, Refusal};
 
 /// Resolutions of one next hop in one settling before it counts as going round.
 const MAX_RESOLUTIONS: u32 = 16;
+
+/// What may be said about a prefix now.
+pub(super) enum Exportable<'a> {
+    /// Nothing: what was announced must be withdrawn.
+    Withdrawn,
+    /// A new best path waits for the kernel: what was announced stays, nothing new is said.
+    Pending,
+    /// This route.
+    Route(BestView<'a>),
+}
 
 /// What one path is.
 pub(super) struct NewPath {
@@ -425,7 +435,10 @@ impl LocRib {
         let key = LocRib::next_hop_key(session, next_hop);
         self.insert(received, prefix, NewPath { peer, path_id, key, pre, post });
         // Judging again is not hearing it again.
-        let Some(path) = self.table.get_mut(prefix).and_then(|d| d.paths.iter_mut().find(|p| p.peer == peer && p.path_id == path_id))
+        let Some(path) = self
+            .table
+            .get_mut(prefix)
+            .and_then(|d| d.paths.iter_mut().find(|p| p.peer == peer && p.path_id == path_id))
         else {
             return;
         };
@@ -482,10 +495,16 @@ impl LocRib {
     pub(super) fn longest_match(&self, host: &Prefix) -> Option<Prefix> {
         self.table.longest_match(host, 0, |prefix, d| (!d.paths.is_empty()).then_some(prefix))
     }
-}
 
-impl LocRibView for LocRib {
-    fn exportable(&self, prefix: &Prefix) -> Exportable<'_> {
+    /// True if one more prefix from `peer` is beyond its limit. Counted before policy, distinct prefixes.
+    pub(super) fn over_limit(&self, peer: PeerId, prefix: &Prefix, limit: u32) -> bool {
+        let prefixes = self.peers.get(&peer).map_or(0, |p| p.counts(prefix.family()).prefixes);
+        let room = prefixes < limit as usize;
+        !room && !self.table.get(prefix).is_some_and(|d| d.paths.iter().any(|p| p.peer == peer))
+    }
+
+    /// What may be said about `prefix`.
+    pub(super) fn exportable(&self, prefix: &Prefix) -> Exportable<'_> {
         let Some(destination) = self.table.get(prefix) else { return Exportable::Withdrawn };
         let Some(path) = destination.best_path() else { return Exportable::Withdrawn };
         let (Ok(attributes), Some(entry)) = (&path.post, self.next_hops.get(path.next_hop)) else {
@@ -499,20 +518,8 @@ impl LocRibView for LocRib {
             }
         }
         match route_source(&self.peers, &self.speaker, path.peer, path.path_id) {
-            Some(source) => Exportable::Route(ExportRoute { source, next_hop: entry.key.next_hop, attributes }),
+            Some(source) => Exportable::Route(BestView { source, next_hop: entry.key.next_hop, attributes }),
             None => Exportable::Withdrawn,
         }
-    }
-
-    fn prefixes(&self, family: Family) -> Box<dyn Iterator<Item = Prefix> + '_> {
-        Box::new(self.table.iter(family, None).filter(|(_, d)| d.best.is_some()).map(|(p, _)| p))
-    }
-
-    fn may_export(&self) -> bool {
-        !self.deferred
-    }
-
-    fn may_end_of_rib(&self) -> bool {
-        !self.deferred && self.first_wants_done
     }
 }

@@ -1,12 +1,378 @@
-//! The routing information base.
+//! The routing information base: every path of every neighbour, the best of them, what the kernel should hold and what
+//! neighbours should be told. Pure, and owned by one task.
+//!
+//! The way of a route: [`Rib::update`] puts each NLRI into the pool and the table as it came (the Adj-RIB-In) with the
+//! verdict of import policy beside it -> [`decision`] picks the best usable path and records where each other lost
+//! -> its resolved next hop becomes a want ([`Rib::poll_fib`]) -> once the kernel has it ([`Rib::fib_result`]) the prefix
+//! is marked in [`out`] -> a neighbour whose socket has room pulls its UPDATEs ([`Rib::next_updates`]).
+//!
+//! Rooms: `table` (destinations and paths), `pool` (attribute sets), `decision`, `next_hop` (resolution), `loc_rib` (what
+//! keeps these true to one another), `origin` (routes of our own), `fib` (wants), `graceful` (RFC 4724, RFC 7313), `peers`,
+//! `query` (plain structs for people), [`out`] (Adj-RIB-Out).
+//!
+//! After any call the owner drains [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
+//! [`Rib::handle_timeout`] at [`Rib::poll_timeout`].
+//!
+//! Invariants:
+//! - The Loc-RIB is a function of the Adj-RIBs-In, the configuration, the announcements and the connected subnets; the
+//!   order in which they came does not show (routes that resolve through one another aside, see `loc_rib`).
+//! - With `wait_for_fib` no neighbour is told a new path before the kernel has it; a prefix without a path is withdrawn at
+//!   once.
+//! - Nothing is decided, written or sent while the first decision is deferred (RFC 4724 §4.1).
+//!
+//! Standards: RFC 4271 §9, RFC 4456 §9, RFC 4486, RFC 4724, RFC 7313, RFC 2545 §3, RFC 8950.
 
+pub mod decision;
+mod fib;
+mod graceful;
+mod hash;
+mod loc_rib;
+mod next_hop;
+mod origin;
 pub mod out;
+mod peers;
+mod pool;
+mod query;
+mod table;
 mod types;
-mod view;
 
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
+use bytes::Bytes;
+use net_types::{Family, Monotime, Prefix};
+
+use crate::config::{NeighborConfig, SpeakerConfig};
+use fib::SlotState;
+use loc_rib::{Exportable, LocRib, NewPath};
+use out::AdjRibOut;
+use peers::{Peer, Session};
+
+pub use next_hop::Unresolved;
 pub use types::{
     Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibChange, FibEntry, FibState, FibTarget,
     MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop, Retain, RibEvent, RibSummary,
     RouteEntry, RouteFilter, RouteTable,
 };
-pub use view::{ExportRoute, Exportable, LocRibView};
+
+/// The routing information base. See the module.
+#[derive(Debug)]
+pub struct Rib {
+    loc: LocRib,
+    out: AdjRibOut,
+    announcements: BTreeSet<Prefix>,
+    events: VecDeque<RibEvent>,
+    /// Selection_Deferral_Timer.
+    deferral: Option<Monotime>,
+    /// The first decision is made, its event not yet handed out; true: the timer ended the wait.
+    restart_complete: Option<bool>,
+    /// End-of-RIB waits for the kernel until then.
+    first_wants_until: Option<Monotime>,
+    /// Neighbours that were told everything: asked again when there is more.
+    caught_up: BTreeSet<PeerId>,
+}
+
+impl Rib {
+    /// An empty RIB. `restarting`: the kernel holds routes of an earlier run, so the first decision waits for the
+    /// neighbours' End-of-RIB (RFC 4724 §4.1).
+    pub fn new(speaker: SpeakerConfig, now: Monotime, restarting: bool) -> Rib {
+        let out = AdjRibOut::new(Arc::new(speaker.clone()));
+        let deferral = restarting.then(|| now + speaker.selection_deferral);
+        // Not a secret, but nothing a neighbour sees.
+        let seed = now.0 ^ u64::from(speaker.router_id.to_u32()) << 32;
+        let mut loc = LocRib::new(speaker, seed, restarting);
+        loc.first_wants_done = !restarting;
+        Rib {
+            loc,
+            out,
+            announcements: BTreeSet::new(),
+            events: VecDeque::new(),
+            deferral,
+            restart_complete: None,
+            first_wants_until: None,
+            caught_up: BTreeSet::new(),
+        }
+    }
+
+    /// The speaker's configuration changed: everything is judged and decided again, and only what comes out differently
+    /// is written or sent.
+    pub fn set_speaker(&mut self, now: Monotime, speaker: SpeakerConfig) {
+        if self.loc.speaker == speaker {
+            return;
+        }
+        self.loc.speaker = speaker.clone();
+        let peers: Vec<PeerId> = self.loc.peers.keys().copied().collect();
+        for peer in peers {
+            self.loc.rejudge(peer);
+        }
+        self.loc.originate(now, &self.announcements);
+        self.loc.redecide(None);
+        self.loc.settle();
+        let held = self.loc.all_prefixes();
+        self.out.set_speaker(Arc::new(speaker), held);
+        self.flush(now);
+    }
+
+    /// A neighbour of the configuration, before its session is up: the first decision after a restart waits for it.
+    pub fn peer_configured(&mut self, id: PeerId, config: Arc<NeighborConfig>) {
+        match self.loc.peers.get_mut(&id) {
+            Some(peer) => peer.config = config,
+            None => drop(self.loc.peers.insert(id, Peer::new(config))),
+        }
+    }
+
+    /// A neighbour left the configuration (or a dynamic one went): its routes go with it.
+    pub fn peer_removed(&mut self, now: Monotime, id: PeerId) {
+        self.peer_down(now, id, None);
+        self.loc.peers.remove(&id);
+        self.flush(now);
+    }
+
+    /// A session is Established.
+    pub fn peer_up(&mut self, now: Monotime, info: PeerInfo) {
+        let id = info.id;
+        if self.loc.peers.get(&id).is_some_and(|p| p.up) {
+            self.peer_down(now, id, None);
+        }
+        self.peer_configured(id, Arc::clone(&info.config));
+        let session = Session::new(info, &self.loc.connected_table);
+        let prefixes = self.loc.all_prefixes();
+        self.out.add_peer(&session.info.config, &session.facts, prefixes);
+        self.resume(now, id, session);
+        self.caught_up.insert(id);
+        self.loc.settle();
+        self.flush(now);
+    }
+
+    /// A session ended. `retain`: the neighbour is restarting gracefully (RFC 4724 §4.2).
+    pub fn peer_down(&mut self, now: Monotime, id: PeerId, retain: Option<Retain>) {
+        self.out.remove_peer(id);
+        self.caught_up.remove(&id);
+        self.retain_or_drop(now, id, retain);
+        self.loc.settle();
+        self.flush(now);
+    }
+
+    /// A neighbour's configuration changed under an established session: its kept routes are judged again, and what it was
+    /// sent is compared with what it should have.
+    pub fn peer_reconfigured(&mut self, now: Monotime, id: PeerId, config: Arc<NeighborConfig>) {
+        let Some(peer) = self.loc.peers.get_mut(&id) else { return self.peer_configured(id, config) };
+        peer.config = Arc::clone(&config);
+        if let Some(session) = peer.session.take() {
+            let info = PeerInfo { config: Arc::clone(&config), ..session.info };
+            let session = Session::new(info, &self.loc.connected_table);
+            if peer.up {
+                let prefixes = self.loc.all_prefixes();
+                self.out.change_peer(&config, &session.facts, prefixes);
+            }
+            if let Some(peer) = self.loc.peers.get_mut(&id) {
+                peer.session = Some(session);
+            }
+            self.loc.rejudge(id);
+            // Export looks at the source's configuration too.
+            for family in Family::SUPPORTED {
+                let of_peer = |d: &table::Destination| d.best.is_some_and(|b| b.peer == id);
+                let best = self.loc.table.iter(family, None).filter(|(_, d)| of_peer(d)).map(|(p, _)| p);
+                let best: Vec<Prefix> = best.collect();
+                self.loc.changed.extend(best);
+            }
+            self.loc.redecide(Some(id));
+            self.loc.settle();
+        }
+        self.flush(now);
+    }
+
+    /// An UPDATE. `Some`: the neighbour went over its limit; what came before is kept, the caller ends the session.
+    pub fn update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
+        let exceeded = self.take_update(now, id, update);
+        self.loc.settle();
+        self.flush(now);
+        exceeded
+    }
+
+    fn take_update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
+        let families = self.loc.peers.get(&id)?.live()?.info.session.families.clone();
+        // RFC 4271 §4.3: withdrawals first, so a prefix that stands in both is announced.
+        for unreach in update.unreach.iter().filter(|u| families.contains(&u.family)) {
+            for nlri in &unreach.nlri {
+                self.loc.remove(&nlri.prefix, id, nlri.path_id);
+            }
+        }
+        if !update.reach.is_empty() {
+            let pre = self.loc.pool.intern(Arc::new(update.attributes));
+            for reach in update.reach.iter().filter(|r| families.contains(&r.family)) {
+                let peer = self.loc.peers.get(&id)?;
+                let key = LocRib::next_hop_key(peer.session.as_ref()?, reach.next_hop);
+                let limit = peer.config.max_prefix.get(&reach.family).map(|m| m.limit);
+                for nlri in &reach.nlri {
+                    if let Some(limit) = limit
+                        && self.loc.over_limit(id, &nlri.prefix, limit)
+                    {
+                        self.loc.pool.release(pre);
+                        return Some(MaxPrefixExceeded { family: reach.family, limit });
+                    }
+                    let post = self.loc.judge(id, &nlri.prefix, &reach.next_hop, &pre)?;
+                    let new = NewPath { peer: id, path_id: nlri.path_id, key, pre: Arc::clone(&pre), post };
+                    self.loc.insert(now, &nlri.prefix, new);
+                }
+            }
+            self.loc.pool.release(pre);
+        }
+        if let Some(family) = update.end_of_rib.filter(|f| families.contains(f)) {
+            self.end_of_rib(id, family);
+        }
+        None
+    }
+
+    /// A ROUTE-REFRESH: a request (RFC 2918), or the neighbour's BoRR or EoRR (RFC 7313).
+    pub fn route_refresh(&mut self, now: Monotime, id: PeerId, refresh: RouteRefresh) {
+        match refresh.subtype {
+            RouteRefreshSubtype::Request => self.out.refresh(id, refresh.family),
+            subtype => self.refresh_mark(now, id, refresh.family, subtype),
+        }
+        self.loc.settle();
+        self.flush(now);
+    }
+
+    /// What IPAM wants announced from this site.
+    pub fn set_announcements(&mut self, now: Monotime, announcements: BTreeSet<Prefix>) {
+        for prefix in announcements.difference(&self.announcements) {
+            if !self.loc.may_originate(prefix) {
+                self.events.push_back(RibEvent::AnnouncementRefused { prefix: *prefix });
+            }
+        }
+        self.announcements = announcements;
+        self.loc.originate(now, &self.announcements);
+        self.flush(now);
+    }
+
+    /// The kernel's interface addresses. Routes over a link that went down are decided again before this returns.
+    pub fn set_connected(&mut self, now: Monotime, table: ConnectedTable) {
+        self.loc.set_connected(table);
+        self.loc.originate(now, &self.announcements);
+        self.flush(now);
+    }
+
+    /// The kernel's answer to a want. An answer to an older want than the current one is ignored.
+    pub fn fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
+        let Some(destination) = self.loc.table.get_mut(&prefix) else { return };
+        let slot = &mut destination.fib;
+        if slot.cookie != cookie || slot.target.is_none() {
+            return;
+        }
+        let (state, error) = match result {
+            Ok(()) => (SlotState::Installed, None),
+            Err(error) => (SlotState::Failed, Some(error)),
+        };
+        let moved = slot.state != state;
+        self.loc.fib.set_state(&prefix, slot, state);
+        if let Some(error) = error {
+            self.loc.fib.set_error(&prefix, error);
+        }
+        if moved && self.loc.speaker.wait_for_fib {
+            self.loc.changed.push(prefix);
+        }
+        self.check_first_wants();
+        self.mark_changed();
+    }
+
+    /// The next want for the FIB; `None`: all handed out.
+    pub fn poll_fib(&mut self) -> Option<FibChange> {
+        while let Some(prefix) = self.loc.fib.pop() {
+            let Some(destination) = self.loc.table.get_mut(&prefix) else { continue };
+            let slot = &mut destination.fib;
+            slot.queued = false;
+            let change = match &slot.target {
+                Some(target) => {
+                    slot.handed_out = true;
+                    Some(FibChange { prefix, cookie: slot.cookie, target: Some(FibTarget::clone(target)) })
+                }
+                // Wanted and unwanted again between two polls: the kernel never heard of it.
+                None if !slot.handed_out => None,
+                None => {
+                    slot.handed_out = false;
+                    Some(FibChange { prefix, cookie: slot.cookie, target: None })
+                }
+            };
+            if destination.is_idle() {
+                self.loc.table.remove(&prefix);
+            }
+            if change.is_some() {
+                return change;
+            }
+        }
+        None
+    }
+
+    /// A neighbour that has been told everything ([`Rib::next_updates`] gave `None`, or its session is new) and for which
+    /// there is now more. Each is named once; ask [`Rib::next_updates`] until it gives `None`, as its socket takes it.
+    pub fn poll_ready_peer(&mut self) -> Option<PeerId> {
+        if !self.may_send() {
+            return None;
+        }
+        let id = self.caught_up.iter().copied().find(|id| self.out.has_pending(*id))?;
+        self.caught_up.remove(&id);
+        Some(id)
+    }
+
+    /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything.
+    pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Bytes> {
+        let loc = &self.loc;
+        let view = |prefix: &Prefix| match loc.exportable(prefix) {
+            Exportable::Route(best) => Some(best),
+            Exportable::Withdrawn | Exportable::Pending => None,
+        };
+        let bytes = if self.may_send() { self.out.next_updates(id, view, budget_bytes) } else { None };
+        if bytes.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
+            self.caught_up.insert(id);
+        }
+        bytes
+    }
+
+    /// Not while the first decision is deferred, nor, after a restart, before the kernel has confirmed it: what goes out
+    /// ends in an End-of-RIB, and a neighbour drops what was not repeated by then.
+    fn may_send(&self) -> bool {
+        !self.loc.deferred && self.loc.first_wants_done
+    }
+
+    /// When [`Rib::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Monotime> {
+        self.graceful_timeout()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Monotime) {
+        self.graceful_due(now);
+        self.loc.settle();
+        self.flush(now);
+    }
+
+    /// Something to act on or to log.
+    pub fn poll_event(&mut self) -> Option<RibEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        // Comes after the wants of the first decision, so that a sweep finds them claimed.
+        if self.loc.fib.is_drained() {
+            let deferral_expired = self.restart_complete.take()?;
+            return Some(RibEvent::RestartComplete { deferral_expired });
+        }
+        None
+    }
+
+    /// The end of every call: looks whether a deferral is over, hands marks to the outbound side.
+    fn flush(&mut self, now: Monotime) {
+        self.check_deferral(now);
+        self.mark_changed();
+    }
+
+    fn mark_changed(&mut self) {
+        for prefix in std::mem::take(&mut self.loc.changed) {
+            // One that waits for the kernel is marked again by its answer; until then what was said stays.
+            if !matches!(self.loc.exportable(&prefix), Exportable::Pending) {
+                self.out.mark_changed(prefix);
+            }
+        }
+    }
+}

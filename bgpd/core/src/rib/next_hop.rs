@@ -79,8 +79,12 @@ impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Unresolved::OwnAddress => "next hop is our own address (RFC 4271 §6.3)",
-            Unresolved::NotConnected => "next hop is not on a connected subnet of an interface that is up (RFC 4271 §6.3)",
-            Unresolved::NoRoute => "no connected subnet and no route to the next hop, default route aside (RFC 4271 §9.1.2.1)",
+            Unresolved::NotConnected => {
+                "next hop is not on a connected subnet of an interface that is up (RFC 4271 §6.3)"
+            }
+            Unresolved::NoRoute => {
+                "no connected subnet and no route to the next hop, default route aside (RFC 4271 §9.1.2.1)"
+            }
             Unresolved::OwnAggregate => "only a prefix we announce ourselves covers the next hop",
             Unresolved::NoLink => "link-local next hop without a link that is up (RFC 2545 §3)",
             Unresolved::TooDeep => "next hop resolves over too many routes",

@@ -51,15 +51,20 @@ impl LocRib {
         }
         for (prefix, path_id) in wanted.difference(&held) {
             let pre = self.pool.intern(Arc::new(PathAttributes::default()));
-            let next_hop = if prefix.is_v4() {
-                NextHop::V4(Ipv4Addr::UNSPECIFIED)
-            } else {
-                NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None }
-            };
-            let key = NextHopKey { next_hop, reachability: Reachability::Local, ifindex: None };
+
+            let key = NextHopKey { next_hop: unspecified(prefix), reachability: Reachability::Local, ifindex: None };
             let post = Ok(Arc::clone(&pre));
             self.insert(now, prefix, NewPath { peer: PeerId::LOCAL, path_id: *path_id, key, pre, post });
         }
         self.settle();
+    }
+}
+
+/// Next hop of a route that begins here, until export puts an address in.
+pub(super) fn unspecified(prefix: &Prefix) -> NextHop {
+    if prefix.is_v4() {
+        NextHop::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None }
     }
 }

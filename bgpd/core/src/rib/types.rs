@@ -151,6 +151,11 @@ pub enum RibEvent {
         /// True if the deferral timer ended the wait, not the neighbours' End-of-RIB.
         deferral_expired: bool,
     },
+    /// IPAM asks for a prefix outside `own_prefixes`: not announced.
+    AnnouncementRefused {
+        /// Which.
+        prefix: Prefix,
+    },
     /// A neighbour's End-of-RIB (RFC 4724 §2).
     EndOfRibReceived {
         /// Who.
