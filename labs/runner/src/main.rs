@@ -1,2 +1,289 @@
-//! Placeholder.
-fn main() {}
+//! `lab-runner`: what `labs/run` starts once everything is built. See the library for how it works.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use lab_runner::ctl::{self, Act};
+use lab_runner::report::{note, say};
+use lab_runner::state::{Lock, State};
+use lab_runner::topology::Topology;
+use lab_runner::up::{self, Lab};
+use lab_runner::{enter, expect, feed, node};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Bring up a lab: its topology on plain network namespaces, its expectations checked.
+#[derive(Parser)]
+#[command(name = "labs/run", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Args {
+    #[command(subcommand)]
+    hidden: Option<Hidden>,
+    /// A lab of --list, or a .clab.yml file.
+    #[arg(required_unless_present = "list")]
+    name: Option<String>,
+    /// List the labs.
+    #[arg(long)]
+    list: bool,
+    /// Bring up, check the expectations, take down; exit code 1 if one is not met.
+    #[arg(long, conflicts_with_all = ["keep", "down", "check"])]
+    once: bool,
+    /// Check the expectations of FILE, bringing the lab up for it if it is not. A topology file (.yml) is only read and checked.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Let the operators play the routes of FILE, an MRT RIB dump (plain, .gz, .bz2), instead of generated ones.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Leave the lab up in the background (end it with --down).
+    #[arg(long, conflicts_with = "down")]
+    keep: bool,
+    /// End the lab, whoever holds it, and sweep up after one that was killed.
+    #[arg(long)]
+    down: bool,
+    /// Name this copy NAME.SUFFIX, so that several copies can be up.
+    #[arg(long, value_name = "SUFFIX")]
+    instance: Option<String>,
+    /// Run a command inside NODE of the lab that is up: --exec NODE -- COMMAND.
+    #[arg(long, value_name = "NODE")]
+    exec: Option<String>,
+    /// Cut the fibre that ends in NODE:IF.
+    #[arg(long, value_name = "NODE:IF")]
+    cut: Option<String>,
+    /// Splice the fibre that ends in NODE:IF.
+    #[arg(long, value_name = "NODE:IF")]
+    heal: Option<String>,
+    /// Folder of the labs.
+    #[arg(long, value_name = "DIR", hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
+    labs: PathBuf,
+    /// Hold a lab in the background: what --keep starts.
+    #[arg(long, hide = true)]
+    hold: bool,
+    /// The command of --exec.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Hidden {
+    /// Hands on a lab that is up, for tests: kill, start, cut, heal, exec.
+    #[command(hide = true)]
+    Ctl {
+        /// Lab, or LAB.SUFFIX.
+        lab: String,
+        #[command(subcommand)]
+        act: Act,
+    },
+    #[command(name = "__node", hide = true)]
+    Node { spec: PathBuf },
+    #[command(name = "__init", hide = true)]
+    Init { spec: PathBuf },
+    #[command(name = "__enter", hide = true)]
+    Enter(enter::EnterArgs),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.hidden {
+        Some(Hidden::Node { spec }) => node::outer(spec).map(|()| ExitCode::SUCCESS),
+        Some(Hidden::Init { spec }) => node::init(spec).map(|()| ExitCode::SUCCESS),
+        Some(Hidden::Enter(e)) => enter::enter(e),
+        Some(Hidden::Ctl { lab, act }) => need_root().and_then(|()| ctl::act(lab, act)),
+        None => run(&args),
+    };
+    result.unwrap_or_else(|e| {
+        note(&format!("labs/run: {e:#}"));
+        ExitCode::from(2)
+    })
+}
+
+fn need_root() -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "needs root (it makes network namespaces): run it with sudo");
+    Ok(())
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        return list(&args.labs);
+    }
+    let name = args.name.as_deref().context("name a lab")?;
+    let topology = Topology::read(&find(&args.labs, name)?)?;
+    if let Some(file) = args.check.as_deref().filter(|f| f.extension().is_some_and(|e| e == "yml" || e == "yaml")) {
+        let t = Topology::read(file)?;
+        say(format!("{}: lab {}, {} nodes, {} links: sound", file.display(), t.name, t.nodes.len(), t.links.len()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    need_root()?;
+    let instance = match &args.instance {
+        Some(suffix) => {
+            let ok = !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            ensure!(ok, "--instance {suffix:?}: letters, digits and `-` only");
+            format!("{}.{suffix}", topology.name)
+        }
+        None => topology.name.clone(),
+    };
+    if args.down {
+        let was = up::down(&instance)?;
+        note(&if was { format!("lab {instance} is down") } else { format!("lab {instance} was not up") });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let act = match (&args.exec, &args.cut, &args.heal) {
+        (Some(node), ..) => Some(Act::Exec { node: node.clone(), argv: args.command.clone() }),
+        (_, Some(end), _) => Some(Act::Cut { end: end.clone() }),
+        (_, _, Some(end)) => Some(Act::Heal { end: end.clone() }),
+        _ => None,
+    };
+    if let Some(act) = act {
+        ensure!(args.exec.is_none() || !args.command.is_empty(), "--exec NODE -- COMMAND: no command given");
+        return ctl::act(&instance, &act);
+    }
+    let wanted = match &args.check {
+        Some(file) => expect::read(file)?,
+        None => {
+            let read = |f: &PathBuf| expect::read(f);
+            expect::files(&topology.file)?.iter().map(read).collect::<Result<Vec<_>>>()?.concat()
+        }
+    };
+    if args.check.is_some() && Lock::holder(&instance).is_some() {
+        let state = State::read(&instance)?;
+        ensure!(state.up, "lab {instance} is coming up: wait until it stands");
+        return verdict(&state, &wanted);
+    }
+    let env = table_env(args, &topology)?;
+    if args.keep {
+        return keep(&instance, &wanted);
+    }
+    up::catch_signals()?;
+    let started = Instant::now();
+    let lab = Lab::up(&with_table(&topology, &env)?, &instance, &[])?;
+    let seconds = started.elapsed().as_secs_f32();
+    note(&format!("{instance}: {} nodes and {} links stand after {seconds:.1} s", topology.nodes.len(), topology.links.len()));
+    if args.hold {
+        while !up::interrupted() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = verdict(&lab.state, &wanted)?;
+    if args.once || args.check.is_some() {
+        return Ok(code);
+    }
+    print_try(&topology, &instance);
+    while !up::interrupted() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    note(&format!("{instance}: taking it down"));
+    Ok(code)
+}
+
+/// Checks, prints the sum and the programs that ended on their own.
+fn verdict(state: &State, wanted: &[expect::Expectation]) -> Result<ExitCode> {
+    if wanted.is_empty() {
+        note("no expectations (expect/*.json) in this lab");
+    }
+    let (met, unmet) = expect::check(state, wanted)?;
+    let mut dead = 0;
+    for n in state.nodes.iter().filter(|n| n.program.is_some()) {
+        if enter::program_pid(n).is_none() {
+            dead += 1;
+            say(format!("FAILED           the program of node {} has ended: {}", n.name, up::log_tail(&n.log)));
+        }
+    }
+    say(format!("{met} expectations met, {} not", unmet + dead));
+    Ok(if unmet + dead == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn list(labs: &Path) -> Result<ExitCode> {
+    let dir = std::fs::read_dir(labs).with_context(|| format!("{} cannot be read", labs.display()))?;
+    let mut names: Vec<PathBuf> = dir.flatten().map(|e| e.path()).collect();
+    names.sort();
+    for path in names {
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        let file = path.join(format!("{name}.clab.yml"));
+        if !file.exists() {
+            continue;
+        }
+        let readme = std::fs::read_to_string(path.join("README.md")).unwrap_or_default();
+        let what = readme.lines().find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
+        say(format!("{name:<16} {what}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(labs: &Path, name: &str) -> Result<PathBuf> {
+    if name.ends_with(".yml") || name.ends_with(".yaml") {
+        return Ok(PathBuf::from(name));
+    }
+    let file = labs.join(name).join(format!("{name}.clab.yml"));
+    if name.contains('/') || !file.exists() {
+        bail!("there is no lab {name:?}: labs/run --list names those there are");
+    }
+    Ok(file)
+}
+
+/// Name of the environment variable (and of the file in the node) through which a table reaches the feeders.
+const TABLE: &str = "LAB_TABLE";
+const TABLE_IN_NODE: &str = "/run/lab/table";
+
+/// The nodes that play a table are those whose command asks for it.
+fn plays_table(n: &lab_runner::topology::Node) -> bool {
+    n.cmd.as_deref().is_some_and(|c| c.contains(TABLE))
+}
+
+fn table_env(args: &Args, topology: &Topology) -> Result<Option<PathBuf>> {
+    let Some(file) = &args.table else { return Ok(None) };
+    ensure!(
+        topology.nodes.iter().any(plays_table),
+        "--table: no node of lab {} plays a table (none has {TABLE} in its cmd)",
+        topology.name
+    );
+    let file = std::fs::canonicalize(file).with_context(|| format!("--table {}", file.display()))?;
+    feed::mrt::probe(&file)?;
+    Ok(Some(file))
+}
+
+fn with_table(topology: &Topology, table: &Option<PathBuf>) -> Result<Topology> {
+    let mut topology = topology.clone();
+    let Some(file) = table else { return Ok(topology) };
+    for n in topology.nodes.iter_mut().filter(|n| plays_table(n)) {
+        let target = PathBuf::from(TABLE_IN_NODE);
+        n.binds.push(lab_runner::topology::Bind { source: file.clone(), target, read_only: true });
+        n.env.insert(TABLE.to_owned(), TABLE_IN_NODE.to_owned());
+    }
+    Ok(topology)
+}
+
+/// Starts a holder in the background and checks the expectations from here.
+fn keep(instance: &str, wanted: &[expect::Expectation]) -> Result<ExitCode> {
+    if let Some(holder) = Lock::holder(instance) {
+        bail!("lab {instance} is up already, held by process {holder}");
+    }
+    let mut child = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1).filter(|a| a != "--keep"))
+        .arg("--hold")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("lab {instance} did not come up ({status})");
+        }
+        if let Ok(state) = State::read(instance)
+            && state.up
+            && state.runner == child.id()
+        {
+            let code = verdict(&state, wanted)?;
+            note(&format!("lab {instance} stays up, held by process {}; end it: labs/run {instance} --down", child.id()));
+            return Ok(code);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn print_try(topology: &Topology, instance: &str) {
+    let dir = topology.file.parent().unwrap_or(Path::new("."));
+    if let Ok(text) = std::fs::read_to_string(dir.join("try.txt")) {
+        say(format!("\n{}", text.replace("{lab}", instance).trim_end()));
+    }
+    say("\nThe lab stands. Ctrl-C takes it down.");
+}

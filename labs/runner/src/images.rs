@@ -1,0 +1,79 @@
+//! Image names -> local programs. No image is pulled: a node is namespaces, and its program is what Debian or this
+//! tree's own build put on the machine.
+
+/// One image of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Image {
+    /// Name in the topology file (a `:tag` behind it is allowed and means nothing here).
+    pub name: &'static str,
+    /// Shell line of its program; `{bin}` is the folder of our own programs. `None`: a node that only forwards.
+    pub program: Option<&'static str>,
+    /// A file that must exist on the machine, and the Debian package that brings it.
+    pub needs: Option<(&'static str, &'static str)>,
+    /// For people.
+    pub what: &'static str,
+}
+
+/// Every image there is.
+pub const IMAGES: [Image; 8] = [
+    Image { name: "linux", program: None, needs: None, what: "a bare node: kernel only" },
+    Image { name: "host", program: None, needs: None, what: "a bare node: kernel only" },
+    Image {
+        name: "artere/bgpd",
+        program: Some("exec {bin}/bgpd --config /etc/artere/bgpd.toml"),
+        needs: None,
+        what: "our BGP daemon, configured by /etc/artere/bgpd.toml",
+    },
+    Image {
+        name: "artere/ipamd",
+        program: Some("exec {bin}/ipamd --config /etc/artere/ipamd.toml"),
+        needs: None,
+        what: "our IPAM daemon, configured by /etc/artere/ipamd.toml",
+    },
+    Image {
+        name: "artere/feeder",
+        program: None,
+        needs: None,
+        what: "our table player `lab-feeder`; its sessions are its `cmd`",
+    },
+    Image {
+        name: "bird",
+        program: Some(
+            "install -d /run/bird; chmod 755 /run/bird; exec /usr/sbin/bird -f -c /etc/bird/bird.conf -s /run/bird/bird.ctl",
+        ),
+        needs: Some(("/usr/sbin/bird", "bird2")),
+        what: "BIRD 2, configured by /etc/bird/bird.conf",
+    },
+    Image {
+        name: "frr",
+        program: Some(FRR),
+        needs: Some(("/usr/lib/frr/bgpd", "frr")),
+        what: "FRR (zebra, staticd, bgpd), configured by /etc/frr/frr.conf",
+    },
+    Image {
+        name: "openbgpd",
+        program: Some(
+            "install -d -m 755 /run/openbgpd; install -m 600 /etc/openbgpd/bgpd.conf /run/openbgpd/bgpd.conf; \
+             exec /usr/sbin/bgpd -d -f /run/openbgpd/bgpd.conf",
+        ),
+        needs: Some(("/usr/sbin/bgpctl", "openbgpd")),
+        what: "OpenBGPD, configured by /etc/openbgpd/bgpd.conf (copied first: it refuses a file that others can read)",
+    },
+];
+
+/// FRR is three processes and one configuration, which `vtysh -b` hands out once their sockets are there. The shell
+/// stays as the head of the process group and ends with the first of them.
+const FRR: &str = "install -d -o frr -g frr /run/frr; \
+    /usr/lib/frr/zebra -A 127.0.0.1 -s 90000000 --log stdout & \
+    /usr/lib/frr/staticd -A 127.0.0.1 --log stdout & \
+    /usr/lib/frr/bgpd -A 127.0.0.1 --log stdout & \
+    for i in $(seq 100); do \
+      [ -S /run/frr/zebra.vty ] && [ -S /run/frr/bgpd.vty ] && [ -S /run/frr/staticd.vty ] && break; sleep 0.1; \
+    done; \
+    vtysh -b || exit 1; wait -n; exit 1";
+
+/// The row of an image name, its tag aside.
+pub fn find(name: &str) -> Option<&'static Image> {
+    let base = name.split_once(':').map_or(name, |(b, _)| b);
+    IMAGES.iter().find(|i| i.name == base)
+}
