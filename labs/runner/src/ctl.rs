@@ -112,7 +112,9 @@ fn select<'a>(state: &'a State, node: &str) -> Result<Vec<&'a NodeState>> {
 
 fn parse_signal(name: &str) -> Result<Signal> {
     let full = if name.starts_with("SIG") { name.to_owned() } else { format!("SIG{name}") };
-    Signal::from_str(&full).ok().with_context(|| format!("there is no signal {name}: write KILL, TERM, STOP, CONT, HUP"))
+    Signal::from_str(&full)
+        .ok()
+        .with_context(|| format!("there is no signal {name}: write KILL, TERM, STOP, CONT, HUP"))
 }
 
 fn wait_gone(node: &NodeState) -> Result<()> {

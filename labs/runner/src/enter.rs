@@ -85,7 +85,7 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(node: &NodeState, argv: &[S]) -> Comma
 /// Starts the node's program and leaves it running.
 pub fn start_program(node: &NodeState, program: &str) -> Result<()> {
     let mut c = base(node);
-    c.arg("--detach").arg(&node.log).arg(&node.pid_file).args(["--", "sh", "-c", program]);
+    c.arg("--detach").arg(&node.log).arg(&node.pid_file).args(["--", "bash", "-c", program]);
     let out = c.output()?;
     anyhow::ensure!(
         out.status.success(),

@@ -63,7 +63,8 @@ pub fn read(file: &Path) -> Result<Vec<Expectation>> {
     let all: Vec<Expectation> = serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
     for e in &all {
         for m in &e.matches {
-            regex::Regex::new(m).with_context(|| format!("{}: expectation {:?}: bad pattern", file.display(), e.name))?;
+            regex::Regex::new(m)
+                .with_context(|| format!("{}: expectation {:?}: bad pattern", file.display(), e.name))?;
         }
     }
     Ok(all)
@@ -103,7 +104,12 @@ pub fn check(state: &State, all: &[Expectation]) -> Result<(usize, usize)> {
                 }
                 Err(why) if elapsed >= Duration::from_secs(e.within) => {
                     failed += 1;
-                    progress.line(&format!("FAILED  {:>5.1} s  {} (node {}): {why:#}", elapsed.as_secs_f32(), e.name, e.node));
+                    progress.line(&format!(
+                        "FAILED  {:>5.1} s  {} (node {}): {why:#}",
+                        elapsed.as_secs_f32(),
+                        e.name,
+                        e.node
+                    ));
                 }
                 Err(_) => still.push(e),
             }
@@ -147,7 +153,8 @@ pub fn ask(state: &State, e: &Expectation) -> Result<()> {
         }
     }
     if let Some(wanted) = &e.json {
-        let got: Value = serde_json::from_str(&stdout).with_context(|| format!("output is not JSON: {}", short(&stdout)))?;
+        let got: Value =
+            serde_json::from_str(&stdout).with_context(|| format!("output is not JSON: {}", short(&stdout)))?;
         subset(wanted, &got, "")?;
     }
     Ok(())

@@ -156,7 +156,11 @@ fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let lab = Lab::up(&with_table(&topology, &env)?, &instance, &[])?;
     let seconds = started.elapsed().as_secs_f32();
-    note(&format!("{instance}: {} nodes and {} links stand after {seconds:.1} s", topology.nodes.len(), topology.links.len()));
+    note(&format!(
+        "{instance}: {} nodes and {} links stand after {seconds:.1} s",
+        topology.nodes.len(),
+        topology.links.len()
+    ));
     if args.hold {
         while !up::interrupted() {
             std::thread::sleep(Duration::from_millis(100));
@@ -273,7 +277,10 @@ fn keep(instance: &str, wanted: &[expect::Expectation]) -> Result<ExitCode> {
             && state.runner == child.id()
         {
             let code = verdict(&state, wanted)?;
-            note(&format!("lab {instance} stays up, held by process {}; end it: labs/run {instance} --down", child.id()));
+            note(&format!(
+                "lab {instance} stays up, held by process {}; end it: labs/run {instance} --down",
+                child.id()
+            ));
             return Ok(code);
         }
         std::thread::sleep(Duration::from_millis(50));

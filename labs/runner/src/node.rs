@@ -98,7 +98,8 @@ fn dress(spec: &Spec) -> Result<()> {
         .iter()
         .map(|(s, ..)| fs::File::open(s).with_context(|| format!("bind source {}", s.display())))
         .collect::<Result<_>>()?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755")).context("/run")?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))
+        .context("/run")?;
     fs::create_dir_all("/run/lock")?;
     for dir in ["/etc", "/var"] {
         private_copy(dir).with_context(|| format!("private {dir}"))?;
@@ -152,7 +153,9 @@ fn bind(source: &fs::File, target: &Path, read_only: bool) -> Result<()> {
     if !target.exists() {
         let private = ["/etc", "/var", "/run"].iter().any(|d| target.starts_with(d));
         if !private {
-            bail!("the target does not exist on this machine and lies outside /etc, /var and /run: choose one of these");
+            bail!(
+                "the target does not exist on this machine and lies outside /etc, /var and /run: choose one of these"
+            );
         }
         if source.metadata()?.is_dir() {
             fs::create_dir_all(target)?;

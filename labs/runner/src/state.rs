@@ -102,8 +102,9 @@ impl State {
     /// Reads the state of a lab that is (or was) up.
     pub fn read(instance: &str) -> Result<State> {
         let path = directory(instance).join("state.json");
-        let text = fs::read(&path)
-            .with_context(|| format!("lab {instance} is not up ({} is not there): labs/run {instance}", path.display()))?;
+        let text = fs::read(&path).with_context(|| {
+            format!("lab {instance} is not up ({} is not there): labs/run {instance}", path.display())
+        })?;
         serde_json::from_slice(&text).with_context(|| format!("{} is not this runner's", path.display()))
     }
 
@@ -114,7 +115,9 @@ impl State {
         let (new, path) = (dir.join("state.json.new"), dir.join("state.json"));
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// The node of that name.
@@ -167,7 +170,9 @@ impl Lock {
                     file.read_to_string(&mut holder)?;
                     return Ok(Err(holder.trim().to_owned()));
                 }
-                Err(fs::TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
+                Err(fs::TryLockError::Error(e)) => {
+                    return Err(e).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
             // Whoever held it before may have removed the file between our open and our lock.
             if fs::metadata(&path).is_ok_and(|m| file.metadata().is_ok_and(|f| f.ino() == m.ino())) {

@@ -308,11 +308,14 @@ fn links(doc: Option<Doc<'_>>, nodes: &[Node]) -> Result<Vec<Link>, Refusal> {
                 return Err(e.refuse(format!("endpoint {end}: there is no node `{}`", end.node)));
             }
             if let Some(line) = used.insert(end.clone(), e.line()) {
-                return Err(e.refuse(format!("endpoint {end} is used already on line {line}: an interface has one link")));
+                return Err(
+                    e.refuse(format!("endpoint {end} is used already on line {line}: an interface has one link"))
+                );
             }
             both.push(end);
         }
-        let [a, b] = <[End; 2]>::try_from(both).map_err(|v| ends.refuse(format!("a link has 2 ends, not {}", v.len())))?;
+        let [a, b] =
+            <[End; 2]>::try_from(both).map_err(|v| ends.refuse(format!("a link has 2 ends, not {}", v.len())))?;
         links.push(Link { a, b, mtu });
     }
     Ok(links)

@@ -246,7 +246,10 @@ pub fn down(instance: &str) -> Result<bool> {
         kill(pid, Signal::SIGTERM).with_context(|| format!("cannot end process {holder}"))?;
         let start = Instant::now();
         while Lock::holder(instance) == Some(holder) {
-            ensure!(start.elapsed() < Duration::from_secs(30), "process {holder} still holds lab {instance} after 30 s");
+            ensure!(
+                start.elapsed() < Duration::from_secs(30),
+                "process {holder} still holds lab {instance} after 30 s"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         return Ok(true);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bgp_wire::{AsPath, PathAttributes};
 use clap::Parser;
 use lab_runner::feed::session::{self, SessionSpec, Speaker};
-use lab_runner::feed::{Table, generate, mrt};
+use lab_runner::feed::{generate, mrt};
 use lab_runner::report::{note, say};
 use net_types::{Asn, Prefix, RouterId};
 use std::path::PathBuf;
@@ -83,7 +83,10 @@ fn run(args: Args) -> Result<()> {
     let (v4, v6) = table.count();
     ensure!(v4 + v6 > 0, "nothing to send: give --generate, --table or --prefix");
     let sets = table.groups.len();
-    say(format!("{v4} IPv4 and {v6} IPv6 routes in {sets} attribute sets, ready after {:.1} s", start.elapsed().as_secs_f32()));
+    say(format!(
+        "{v4} IPv4 and {v6} IPv6 routes in {sets} attribute sets, ready after {:.1} s",
+        start.elapsed().as_secs_f32()
+    ));
     if args.dry_run {
         return Ok(());
     }
@@ -94,7 +97,8 @@ fn run(args: Args) -> Result<()> {
         for spec in &args.sessions {
             let table = &table;
             let name = format!("to {}", spec.peer);
-            let t = std::thread::Builder::new().name(name).spawn_scoped(scope, move || session::run(speaker, spec, table));
+            let t =
+                std::thread::Builder::new().name(name).spawn_scoped(scope, move || session::run(speaker, spec, table));
             threads.push(t.context("cannot start a thread")?);
         }
         Ok(())

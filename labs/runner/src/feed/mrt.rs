@@ -197,7 +197,10 @@ fn take<'a>(
 const ROOM: usize = 3900;
 
 fn weight(a: &PathAttributes) -> usize {
-    64 + 4 * a.as_path.asns().count() + 2 * a.as_path.segments.len() + 4 * a.communities.len() + 12 * a.large_communities.len()
+    64 + 4 * a.as_path.asns().count()
+        + 2 * a.as_path.segments.len()
+        + 4 * a.communities.len()
+        + 12 * a.large_communities.len()
 }
 
 /// What of a dump's attributes an eBGP neighbour would be sent: the mandatory ones, MED, communities, aggregation.
@@ -231,7 +234,7 @@ fn convert(from: &Attributes) -> Option<PathAttributes> {
         return None;
     }
     for a in from.iter() {
-        match &a.value {
+        match a {
             AttributeValue::Communities(c) => to.communities.extend(c.iter().map(|c| match c {
                 MrtCommunity::NoExport => Community::NO_EXPORT,
                 MrtCommunity::NoAdvertise => Community::NO_ADVERTISE,

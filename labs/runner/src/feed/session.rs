@@ -44,7 +44,8 @@ impl FromStr for SessionSpec {
     /// `peer=ADDRESS,local=ADDRESS[,nh4=ADDRESS][,nh6=ADDRESS][,passive][,port=N]`; the local address is the next hop
     /// of its own family unless told otherwise.
     fn from_str(s: &str) -> Result<SessionSpec, String> {
-        let (mut peer, mut local, mut next_hop4, mut next_hop6, mut passive, mut port) = (None, None, None, None, false, 179);
+        let (mut peer, mut local, mut next_hop4, mut next_hop6, mut passive, mut port) =
+            (None, None, None, None, false, 179);
         for part in s.split(',') {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let bad = |e: &dyn std::fmt::Display| format!("session {s:?}: {key}: {e}");
@@ -99,7 +100,8 @@ pub fn run(speaker: Speaker, spec: &SessionSpec, table: &Table) -> ! {
 
 fn connect(spec: &SessionSpec) -> Result<TcpStream> {
     if spec.passive {
-        let listener = TcpListener::bind((spec.local, spec.port)).with_context(|| format!("listen on {}", spec.local))?;
+        let listener =
+            TcpListener::bind((spec.local, spec.port)).with_context(|| format!("listen on {}", spec.local))?;
         loop {
             let (stream, from) = listener.accept()?;
             if from.ip() == spec.peer {
@@ -138,7 +140,10 @@ fn speak(speaker: Speaker, spec: &SessionSpec, table: &Table, mut stream: TcpStr
     let context = SessionContext {
         ebgp: theirs.asn != speaker.asn,
         four_octet_as: theirs.capabilities.iter().any(|c| matches!(c, Capability::FourOctetAsn(_))),
-        families: families.into_iter().filter(|f| theirs.capabilities.contains(&Capability::Multiprotocol(*f))).collect(),
+        families: families
+            .into_iter()
+            .filter(|f| theirs.capabilities.contains(&Capability::Multiprotocol(*f)))
+            .collect(),
         ..initial
     };
     let keepalive = message::encode(&Message::Keepalive, &context)?;
@@ -226,9 +231,9 @@ fn flush(stream: &mut TcpStream, out: &mut BytesMut, watched: &Watched) -> Resul
 fn receive(stream: &mut TcpStream, buffer: &mut BytesMut, context: &SessionContext) -> Result<Message> {
     loop {
         if let Some(frame) = message::frame(buffer, MAX_LEN).map_err(|n| complaint(&n))? {
-            let decoded = message::decode(frame.kind, frame.body, context).map_err(|n| complaint(&n))?;
-            let length = message::HEADER_LEN + frame.body.len();
-            buffer.advance(length);
+            let body = buffer.get(message::HEADER_LEN..frame.len).unwrap_or_default();
+            let decoded = message::decode(frame.kind, body, context).map_err(|n| complaint(&n))?;
+            buffer.advance(frame.len);
             if let Message::Notification(n) = decoded {
                 bail!("the peer sent NOTIFICATION {}/{} {:?}", n.code, n.subcode, String::from_utf8_lossy(&n.data));
             }
