@@ -1,5 +1,6 @@
 //! The network of `labs/three-sites` under announcements, cuts, kills and a power cut. Every assertion is on packets or on the
 //! foreign daemons' tables (BIRD in op-a and inet, FRR in op-b, OpenBGPD in rs), not on our own word.
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a panic is the report")]
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
