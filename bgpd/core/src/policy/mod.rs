@@ -27,3 +27,10 @@ mod types;
 pub use export::{ExportProfile, ExportTarget, explain_export, export};
 pub use import::{explain_import, import};
 pub use types::{Change, ExplainStep, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind};
+
+#[cfg(test)]
+mod export_tests;
+#[cfg(test)]
+mod import_tests;
+#[cfg(test)]
+pub(crate) mod testutil;

@@ -1,6 +1,7 @@
 //! An update group: one table and one log for all neighbours of one export profile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bgp_wire::{NextHop, PathAttributes};
@@ -107,7 +108,7 @@ impl Group {
                 self.mark(prefix);
             }
         }
-        member.walk(kind, None, self.last_mark);
+        member.start(kind, self.last_mark);
         self.members.insert(peer, member);
     }
 
@@ -237,7 +238,7 @@ impl Group {
                 families: &self.profile.context().families,
                 plan: Plan::default(),
                 cost: 0,
-                last: std::ptr::null(),
+                counted: BTreeSet::new(),
             };
             let moved = planner.run(member, budget);
             let plan = planner.plan;
@@ -306,31 +307,32 @@ struct Planner<'a> {
     families: &'a [Family],
     plan: Plan,
     cost: usize,
-    last: *const PathAttributes,
+    /// Attribute sets that the cost holds already.
+    counted: BTreeSet<*const PathAttributes>,
 }
 
 impl Planner<'_> {
-    /// Fills the plan and moves the member's position and walks accordingly; true if they moved.
+    /// Fills the plan and moves the member's position and walks accordingly; true if they moved. Walk and log never
+    /// name the same slot: the walk has those that did not change since it began.
     fn run(&mut self, member: &mut Member, budget: usize) -> bool {
+        let position = member.position;
         let mut moved = self.begin(member);
-        // While a walk is under way, changes get half of the budget, so that neither holds up the other.
-        let share = if member.walks.is_empty() { budget } else { budget / 2 };
-        let from = (std::ops::Bound::Excluded(member.position), std::ops::Bound::Unbounded);
-        let (mut position, mut all) = (member.position, true);
+        // With changes waiting the walk gets half of the budget, so that neither holds up the other.
+        let share = if position == self.last_seq { budget } else { budget / 2 };
+        moved |= self.walk(member, share.max(1));
+        let from = (Bound::Excluded(position), Bound::Unbounded);
+        member.position = self.last_seq;
+        let mut told = position;
         for (&seq, &slot) in self.log.range(from) {
-            if self.cost >= share.max(1) {
-                all = false;
+            if self.cost >= budget.max(1) {
+                member.position = told;
                 break;
             }
             self.step(member, slot);
-            position = seq;
+            told = seq;
         }
-        if all {
-            position = self.last_seq;
-        }
-        moved |= position != member.position;
-        member.position = position;
-        moved | self.walk(member, budget)
+        moved |= member.position != position;
+        moved | self.end(member)
     }
 
     fn begin(&mut self, member: &mut Member) -> bool {
@@ -348,7 +350,7 @@ impl Planner<'_> {
         let Some(mut walk) = member.walks.pop_front() else { return false };
         let start = walk.cursor;
         while let Some(slot) = self.slots.get(walk.cursor as usize) {
-            if self.cost >= budget.max(1) {
+            if self.cost >= budget {
                 break;
             }
             // Later changes come from the log; a slot that waits for its first judgement will be one.
@@ -358,17 +360,20 @@ impl Planner<'_> {
             }
             walk.cursor += 1;
         }
-        let mut moved = walk.cursor != start;
-        if walk.cursor as usize >= self.slots.len()
-            && walk.target.is_none()
-            && self.first_mark.is_none_or(|m| m > walk.mark)
-        {
+        let moved = walk.cursor != start;
+        member.walks.push_front(walk);
+        moved
+    }
+
+    /// Ends the walk if all that it stands for was said.
+    fn end(&mut self, member: &mut Member) -> bool {
+        let Some(walk) = member.walks.front_mut() else { return false };
+        let seen = walk.cursor as usize >= self.slots.len() && self.first_mark.is_none_or(|m| m > walk.mark);
+        if seen && walk.target.is_none() {
             walk.target = Some(self.last_seq);
-            moved = true;
         }
         if walk.target.is_none_or(|t| member.position < t) {
-            member.walks.push_front(walk);
-            return moved;
+            return false;
         }
         match (walk.kind, walk.family) {
             // RFC 4724 §2: once per family after the initial exchange, also with nothing sent.
@@ -376,6 +381,7 @@ impl Planner<'_> {
             (WalkKind::Refresh { enhanced: true }, Some(f)) => self.plan.after.push(Marker::EndOfRefresh(f)),
             (WalkKind::Refresh { .. } | WalkKind::Regroup, _) => {}
         }
+        member.walks.pop_front();
         true
     }
 
@@ -389,8 +395,7 @@ impl Planner<'_> {
             Some(exported) => {
                 self.plan.announce.push(step);
                 self.cost += 1 + usize::from(s.prefix.len()).div_ceil(8);
-                if self.last != Arc::as_ptr(&exported.attributes) {
-                    self.last = Arc::as_ptr(&exported.attributes);
+                if self.counted.insert(Arc::as_ptr(&exported.attributes)) {
                     self.cost += ATTRIBUTES_ESTIMATE;
                 }
             }

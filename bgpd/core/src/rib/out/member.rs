@@ -27,6 +27,12 @@ pub(super) struct Walk {
     pub(super) target: Option<u64>,
 }
 
+impl Walk {
+    fn new(kind: WalkKind, family: Option<Family>, mark: u64) -> Walk {
+        Walk { kind, family, begun: false, cursor: 0, since: 0, mark, target: None }
+    }
+}
+
 /// Why the table is walked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum WalkKind {
@@ -71,12 +77,22 @@ impl Member {
         }
     }
 
+    /// Starts in a (new) group: the pass that brings it there comes first. Refreshes from before stay owed: one that had
+    /// begun goes over the whole table again, since its EoRR is due after all of it (RFC 7313 §4).
+    pub(super) fn start(&mut self, kind: WalkKind, mark: u64) {
+        self.walks.retain(|w| matches!(w.kind, WalkKind::Refresh { .. }));
+        for w in &mut self.walks {
+            (w.cursor, w.since, w.mark, w.target) = (0, self.position, mark, None);
+        }
+        self.walks.push_front(Walk::new(kind, None, mark));
+    }
+
     /// Queues a pass. A refresh that waits already serves a second request too; one under way does not, since the
     /// routes sent before the second request are asked for again (RFC 7313 §4 lets each request have its own pass).
     pub(super) fn walk(&mut self, kind: WalkKind, family: Option<Family>, mark: u64) {
         if self.walks.iter().any(|w| !w.begun && w.kind == kind && w.family == family) {
             return;
         }
-        self.walks.push_back(Walk { kind, family, begun: false, cursor: 0, since: 0, mark, target: None });
+        self.walks.push_back(Walk::new(kind, family, mark));
     }
 }

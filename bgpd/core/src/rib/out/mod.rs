@@ -127,7 +127,6 @@ impl AdjRibOut {
             member.target = ExportTarget::new(session);
             member.enhanced_refresh = session.enhanced_refresh;
             member.advertised = bitmap::Bitmap::default();
-            member.walks.retain(|w| !w.begun && matches!(w.kind, WalkKind::Refresh { .. }));
             // End-of-RIB is still owed if it was not sent; refreshes that wait come after it (RFC 7313 §4).
             let kind = if unfinished { WalkKind::Initial } else { WalkKind::Regroup };
             self.enter(peer, profile, member, kind, held, prefixes);
@@ -240,3 +239,10 @@ impl AdjRibOut {
         }
     }
 }
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod testutil;

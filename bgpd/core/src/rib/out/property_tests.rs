@@ -1,0 +1,298 @@
+//! Whatever happens in whatever order, what each neighbour decoded adds up to the export of the current view, judged
+//! for it alone (the ungrouped answer).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bgp_wire::{NextHop, Nlri, PathAttributes, UnknownAttribute, update};
+use bytes::{Bytes, BytesMut};
+use net_types::{Asn, Family, Prefix, RouterId};
+use proptest::prelude::*;
+
+use super::testutil::Receiver;
+use super::{AdjRibOut, BestView};
+use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
+use crate::policy::testutil::{arc, attributes, hop, id, ip, neighbor, prefix, session, speaker};
+use crate::policy::{RouteSource, SessionFacts, SourceKind, export, tag};
+use crate::rib::PeerId;
+
+const PREFIXES: [&str; 10] = [
+    "203.0.113.0/24",
+    "203.0.113.128/25",
+    "80.0.0.0/24",
+    "80.0.1.0/24",
+    "80.0.2.0/23",
+    "80.1.0.0/16",
+    "2001:db8:500::/44",
+    "2001:db8:a00::/48",
+    "2001:db8:a01::/48",
+    "2001:db8:a02::/64",
+];
+
+/// Neighbours 0 and 1 are alike, 2 to 4 too (clients), 5 and 6 too, 7 is alone and takes long messages.
+const PEERS: usize = 8;
+const ATTRIBUTES: usize = 7;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Set { prefix: usize, source: usize, attributes: usize },
+    Remove { prefix: usize },
+    Pull { peer: usize, budget: usize },
+    Up { peer: usize },
+    Down { peer: usize },
+    Refresh { peer: usize, v4: bool },
+    Change { peer: usize, variant: u8 },
+    Speaker { own: bool },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0..PREFIXES.len(), 0..=PEERS, 0..ATTRIBUTES)
+            .prop_map(|(prefix, source, attributes)| Op::Set { prefix, source, attributes }),
+        4 => (0..PREFIXES.len()).prop_map(|prefix| Op::Remove { prefix }),
+        12 => (0..PEERS, prop_oneof![Just(1usize), Just(60), Just(200), Just(65536)])
+            .prop_map(|(peer, budget)| Op::Pull { peer, budget }),
+        2 => (0..PEERS).prop_map(|peer| Op::Up { peer }),
+        1 => (0..PEERS).prop_map(|peer| Op::Down { peer }),
+        2 => (0..PEERS, any::<bool>()).prop_map(|(peer, v4)| Op::Refresh { peer, v4 }),
+        2 => (0..PEERS, 0..3u8).prop_map(|(peer, variant)| Op::Change { peer, variant }),
+        1 => any::<bool>().prop_map(|own| Op::Speaker { own }),
+    ]
+}
+
+struct Best {
+    source: usize,
+    next_hop: NextHop,
+    attributes: Arc<PathAttributes>,
+}
+
+struct Peer {
+    config: NeighborConfig,
+    facts: SessionFacts,
+    receiver: Option<Receiver>,
+}
+
+struct World {
+    speaker: SpeakerConfig,
+    out: AdjRibOut,
+    peers: Vec<Peer>,
+    best: BTreeMap<Prefix, Best>,
+}
+
+fn identifier(peer: usize) -> RouterId {
+    id(&format!("10.255.0.{}", peer + 10))
+}
+
+fn make_peer(i: usize) -> Peer {
+    let (relation, asn) = match i {
+        0 | 1 => (Relation::Transit, 64501),
+        2..=4 => (Relation::RrClient, 64500),
+        5 | 6 => (Relation::Customer, 64505),
+        _ => (Relation::Internal, 64500),
+    };
+    let config = NeighborConfig { remote_as: Asn(asn), ..neighbor(relation) };
+    let mut facts = SessionFacts {
+        peer: PeerId(u32::try_from(i).unwrap()),
+        bgp_identifier: identifier(i),
+        address: ip(&format!("192.0.2.{}", i + 10)),
+        enhanced_refresh: i % 2 == 0,
+        ..session(&config)
+    };
+    facts.context.extended_message = i == 7;
+    Peer { config, facts, receiver: None }
+}
+
+fn make_attributes(variant: usize, source: &NeighborConfig) -> PathAttributes {
+    let base = attributes(&[64505, 64510]);
+    let customer = PathAttributes {
+        large_communities: tag::of(Asn(64500), Relation::Customer).into_iter().collect(),
+        ..base.clone()
+    };
+    match variant {
+        0 => base,
+        1 => customer,
+        // Begins at neighbour 3 (a client), came over another reflector.
+        2 => PathAttributes { originator_id: Some(identifier(3)), cluster_list: vec![id("10.9.9.9")], ..customer },
+        3 => PathAttributes { communities: vec![bgp_wire::Community::NO_EXPORT], ..base },
+        4 => PathAttributes { med: Some(source.remote_as.0), ..customer },
+        // Too long for all but neighbour 7.
+        5 => {
+            let value = Bytes::from(vec![7u8; 5000]);
+            PathAttributes { unknown: vec![UnknownAttribute { flags: 0xe0, code: 99, value }], ..customer }
+        }
+        _ => PathAttributes { local_pref: Some(300), ..attributes(&[64501]) },
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let speaker = speaker();
+        World {
+            out: AdjRibOut::new(Arc::new(speaker.clone())),
+            speaker,
+            peers: (0..PEERS).map(make_peer).collect(),
+            best: BTreeMap::new(),
+        }
+    }
+
+    fn source(&self, source: usize) -> RouteSource<'_> {
+        source_of(&self.peers, source)
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Set { prefix: p, source, attributes } => {
+                let p = prefix(PREFIXES[p]);
+                let config = self.peers.get(source).map_or(&self.peers[0].config, |n| &n.config);
+                let local = source >= PEERS;
+                let made = if local { PathAttributes::default() } else { make_attributes(attributes, config) };
+                let via = if p.is_v4() { "192.0.2" } else { "2001:db8:" };
+                // Sometimes a client's own address: that client must not get it (RFC 4271 §5.1.3).
+                let next_hop =
+                    hop(&if p.is_v4() { format!("{via}.{}", source + 10) } else { format!("{via}:{source}") });
+                self.best.insert(p, Best { source, next_hop, attributes: arc(made) });
+                self.out.mark_changed(p);
+            }
+            Op::Remove { prefix: p } => {
+                self.best.remove(&prefix(PREFIXES[p]));
+                self.out.mark_changed(prefix(PREFIXES[p]));
+            }
+            Op::Pull { peer, budget } => {
+                self.pull(peer, budget);
+            }
+            Op::Up { peer } => {
+                let p = &mut self.peers[peer];
+                self.out.add_peer(&p.config, &p.facts, self.best.keys().copied());
+                p.receiver = Some(Receiver::new(&p.facts.context));
+            }
+            Op::Down { peer } => {
+                self.peers[peer].receiver = None;
+                self.out.remove_peer(PeerId(u32::try_from(peer).unwrap()));
+            }
+            Op::Refresh { peer, v4 } => {
+                let family = if v4 { Family::IPV4_UNICAST } else { Family::IPV6_UNICAST };
+                self.out.refresh(PeerId(u32::try_from(peer).unwrap()), family);
+            }
+            Op::Change { peer, variant } => {
+                let p = &mut self.peers[peer];
+                let base = make_peer(peer).config;
+                p.config = match variant {
+                    0 => base,
+                    1 => NeighborConfig { policy: PolicyMode::AcceptAll, ..base },
+                    _ => NeighborConfig { prepend: 2, next_hop_self: true, ..base },
+                };
+                if p.receiver.is_some() {
+                    self.out.change_peer(&p.config, &p.facts, self.best.keys().copied());
+                }
+                // The neighbour is also a source.
+                self.best.keys().for_each(|p| self.out.mark_changed(*p));
+            }
+            Op::Speaker { own } => {
+                self.speaker.own_prefixes = if own { speaker().own_prefixes } else { vec![] };
+                self.out.set_speaker(Arc::new(self.speaker.clone()), self.best.keys().copied());
+            }
+        }
+    }
+
+    fn pull(&mut self, peer: usize, budget: usize) -> bool {
+        let (best, peers) = (&self.best, &self.peers);
+        let view = |p: &Prefix| {
+            let b = best.get(p)?;
+            Some(BestView { source: source_of(peers, b.source), next_hop: b.next_hop, attributes: &b.attributes })
+        };
+        let bytes = self.out.next_updates(PeerId(u32::try_from(peer).unwrap()), view, budget);
+        let Some(receiver) = &mut self.peers[peer].receiver else {
+            assert!(bytes.is_none(), "messages for a session that is down");
+            return false;
+        };
+        if let Some(bytes) = &bytes {
+            assert!(!bytes.is_empty());
+            receiver.receive(bytes);
+        }
+        bytes.is_some()
+    }
+
+    /// What this neighbour should hold, route by route, without any group.
+    fn expected(&self, peer: &Peer) -> BTreeMap<Prefix, (PathAttributes, NextHop)> {
+        let mut out = BTreeMap::new();
+        for (p, b) in &self.best {
+            let source = self.source(b.source);
+            let verdict = export(&self.speaker, &peer.config, &peer.facts, &source, p, &b.next_hop, &b.attributes);
+            let Ok((a, hop)) = verdict else { continue };
+            let nlri = [Nlri { prefix: *p, path_id: 0 }];
+            let fits = update::encode_announce(p.family(), &hop, &a, nlri, &peer.facts.context, &mut BytesMut::new());
+            if fits.is_ok() {
+                out.insert(*p, (a, hop));
+            }
+        }
+        out
+    }
+
+    fn check(&mut self) {
+        for peer in 0..PEERS {
+            while self.pull(peer, 500) {}
+        }
+        for (i, peer) in self.peers.iter().enumerate() {
+            let number = PeerId(u32::try_from(i).unwrap());
+            assert!(!self.out.has_pending(number));
+            let Some(receiver) = &peer.receiver else { continue };
+            let want = self.expected(peer);
+            assert_eq!(receiver.table, want, "neighbour {i} ({})", peer.config.relation);
+            assert_eq!(receiver.end_of_rib.len(), 2);
+            let listed: BTreeMap<_, _> =
+                self.out.advertised(number).map(|r| (r.prefix, ((*r.attributes).clone(), r.next_hop))).collect();
+            assert_eq!(listed, want);
+            for family in Family::SUPPORTED {
+                let held = want.keys().filter(|p| p.family() == family).count();
+                assert_eq!(self.out.counters(number, family).advertised, held as u64);
+            }
+        }
+    }
+}
+
+fn source_of(peers: &[Peer], source: usize) -> RouteSource<'_> {
+    let Some(peer) = peers.get(source) else {
+        return RouteSource {
+            peer: PeerId::LOCAL,
+            neighbor: None,
+            kind: SourceKind::Local,
+            bgp_identifier: id("10.255.0.1"),
+            peer_address: ip("192.0.2.1"),
+        };
+    };
+    RouteSource {
+        peer: peer.facts.peer,
+        neighbor: Some(&peer.config),
+        kind: match peer.config.relation {
+            Relation::Internal => SourceKind::Internal,
+            Relation::RrClient => SourceKind::InternalClient,
+            _ => SourceKind::External,
+        },
+        bgp_identifier: peer.facts.bgp_identifier,
+        peer_address: peer.facts.address,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_neighbour_ends_with_the_export_of_the_current_view(
+        ops in prop::collection::vec(op(), 1..120),
+        up in prop::collection::vec(any::<bool>(), PEERS),
+    ) {
+        let mut world = World::new();
+        for (peer, up) in up.iter().enumerate() {
+            if *up {
+                world.apply(&Op::Up { peer });
+            }
+        }
+        for (i, op) in ops.iter().enumerate() {
+            world.apply(op);
+            if i % 40 == 39 {
+                world.check();
+            }
+        }
+        world.check();
+    }
+}
