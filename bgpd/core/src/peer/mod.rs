@@ -220,11 +220,12 @@ impl Peer {
     /// Ends everything and stays in Idle, for `idle_hold` or until ManualStart.
     fn stop(&mut self, now: Monotime, notification: &Notification, idle_hold: Option<Duration>) {
         self.abandon_connect();
+        // First, so that what is shown goes from here to Idle in one step.
+        self.seeking = Seeking::Idle { until: idle_hold.map(|wait| now + wait) };
         let all: Vec<_> = self.connections.iter().map(|c| c.id).collect();
         for conn in all {
             self.end(now, conn, &Cause::Deliberate(notification.clone()));
         }
-        self.seeking = Seeking::Idle { until: idle_hold.map(|wait| now + wait) };
         self.omit_capabilities = false;
         self.note_state(now);
     }
