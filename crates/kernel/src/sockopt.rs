@@ -36,7 +36,7 @@ pub fn set_tcp_md5(socket: &impl AsFd, peer: Prefix, key: Option<&[u8]>) -> io::
     match setsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, option, &value) {
         // Taking away a key that is not there.
         Err(e) if key.is_empty() && e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(e) => Err(annotate(e, &format!("set the TCP MD5 key for {peer}"))),
+        Err(e) => Err(annotate(&e, &format!("set the TCP MD5 key for {peer}"))),
         Ok(()) => Ok(()),
     }
 }
@@ -56,7 +56,7 @@ pub fn set_hop_limit(socket: &impl AsFd, limit: u8) -> io::Result<()> {
         Domain::IPV6 => socket.set_unicast_hops_v6(u32::from(limit)),
         _ => socket.set_ttl_v4(u32::from(limit)),
     }
-    .map_err(|e| annotate(e, "set the TTL"))
+    .map_err(|e| annotate(&e, "set the TTL"))
 }
 
 fn set_minimum_hop_limit(socket: &impl AsFd, minimum: u32) -> io::Result<()> {
@@ -66,7 +66,7 @@ fn set_minimum_hop_limit(socket: &impl AsFd, minimum: u32) -> io::Result<()> {
         Domain::IPV6 => setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &value),
         _ => setsockopt(fd, libc::IPPROTO_IP, libc::IP_MINTTL, &value),
     }
-    .map_err(|e| annotate(e, "set the minimum TTL (GTSM)"))
+    .map_err(|e| annotate(&e, "set the minimum TTL (GTSM)"))
 }
 
 /// Marks what is sent as network control (CS6), so a full uplink does not cost the session.
@@ -76,19 +76,19 @@ pub fn set_network_control(socket: &impl AsFd) -> io::Result<()> {
         Domain::IPV6 => socket.set_tclass_v6(CS6),
         _ => socket.set_tos_v4(CS6),
     }
-    .map_err(|e| annotate(e, "set the traffic class"))
+    .map_err(|e| annotate(&e, "set the traffic class"))
 }
 
 /// Sends and receives over one device only (`SO_BINDTODEVICE`), also a VRF's.
 pub fn bind_to_device(socket: &impl AsFd, device: &str) -> io::Result<()> {
     SockRef::from(socket)
         .bind_device(Some(device.as_bytes()))
-        .map_err(|e| annotate(e, &format!("bind the socket to device {device}")))
+        .map_err(|e| annotate(&e, &format!("bind the socket to device {device}")))
 }
 
 /// RFC 5482's user timeout: the connection fails when sent data stays unacknowledged this long.
 pub fn set_user_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_user_timeout(Some(timeout)).map_err(|e| annotate(e, "set the TCP user timeout"))
+    SockRef::from(socket).set_tcp_user_timeout(Some(timeout)).map_err(|e| annotate(&e, "set the TCP user timeout"))
 }
 
 /// struct tcp_md5sig { sockaddr_storage addr; u8 flags, prefixlen; u16 keylen; int ifindex; u8 key[80]; }
@@ -119,7 +119,7 @@ fn md5sig(peer: Prefix, key: &[u8], v6_socket: bool) -> [u8; MD5SIG_LEN] {
     value
 }
 
-fn annotate(e: io::Error, what: &str) -> io::Error {
+fn annotate(e: &io::Error, what: &str) -> io::Error {
     let cure = match e.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "; CAP_NET_ADMIN is missing: run as root or give the service that capability"

@@ -7,7 +7,9 @@
 //! reported and left alone.
 //!
 //! Invariants: `have` is what the kernel was last known to hold, never what we hope; nothing without our protocol number
-//! is touched; at start nothing is removed until [`FibSync::sweep_stale`].
+//! is touched; at start nothing is removed until [`FibSync::sweep_stale`]. One gap is the kernel's: `NLM_F_REPLACE` does
+//! not compare protocols, so if somebody removes our route and puts his own at our very metric, our next change of that
+//! prefix before a full pass replaces his.
 
 use super::objects::{Handle, Objects, Standing};
 use super::{
@@ -320,9 +322,10 @@ impl<K: FibKernel> FibSync<K> {
 
     fn finish(&mut self, prefix: &Prefix, result: Result<(), String>) {
         let Some(entry) = self.entries.get_mut(prefix) else { return };
+        let failed_before = entry.error.is_some();
         entry.error = result.as_ref().err().map(|e| e.as_str().into());
         entry.attempts = 0;
-        if std::mem::take(&mut entry.report) || result.is_err() {
+        if std::mem::take(&mut entry.report) || failed_before || result.is_err() {
             self.results.push(FibResult { prefix: *prefix, cookie: entry.cookie, result });
         }
         if entry.want.is_none() && entry.have.is_none() && entry.error.is_none() && !entry.queued {
@@ -505,9 +508,11 @@ impl<K: FibKernel> FibSync<K> {
         self.compare().map(|_| self.reread = false)
     }
 
-    fn compare_objects(&mut self) -> Result<usize, KernelError> {
+    /// How many objects, and how many routes with them, were not as believed.
+    fn compare_objects(&mut self) -> Result<(usize, usize), KernelError> {
         let dumped = self.kernel.dump_nexthops()?;
         let (surprises, gone) = self.objects.compare(&dumped);
+        let mut routes = 0;
         if !gone.is_empty() {
             // Their routes went with them, without a word.
             let lost: Vec<Prefix> = self
@@ -516,17 +521,18 @@ impl<K: FibKernel> FibSync<K> {
                 .filter(|(_, e)| e.have.is_some_and(|id| gone.contains(&id)))
                 .map(|(p, _)| *p)
                 .collect();
+            routes = lost.len();
             for prefix in lost {
                 self.set_have(&prefix, None);
                 self.enqueue(prefix);
             }
         }
-        Ok(surprises)
+        Ok((surprises, routes))
     }
 
     fn compare(&mut self) -> Result<PassReport, KernelError> {
-        // Which entries were believed to be settled, before the objects' fate touches them.
-        let mut report = PassReport { nexthops: self.compare_objects()?, ..PassReport::default() };
+        let (nexthops, missing) = self.compare_objects()?;
+        let mut report = PassReport { nexthops, missing, ..PassReport::default() };
         let metric = self.config.metric;
         let mut standing = BTreeMap::new();
         for route in self.kernel.dump_routes()? {

@@ -1,1 +1,391 @@
+//! The difference, over the fake kernel: chosen cases, then random lives.
 
+use super::fake::{FakeKernel, FakeRoute, Fault};
+use super::*;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CONFIG: FibConfig = FibConfig { rtproto: 220, table: 254, metric: 512, nexthop_id_base: 1000 };
+
+fn p(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn hop(gateway: &str, ifindex: u32) -> NextHop {
+    NextHop { gateway: gateway.parse().ok(), ifindex }
+}
+
+fn via(hops: &[NextHop]) -> Option<RouteTarget> {
+    Some(RouteTarget::next_hops(hops.to_vec()))
+}
+
+fn open(kernel: FakeKernel) -> FibSync<FakeKernel> {
+    FibSync::open(kernel, CONFIG).unwrap()
+}
+
+fn fresh() -> FibSync<FakeKernel> {
+    open(FakeKernel::new(CONFIG))
+}
+
+fn flush(sync: &mut FibSync<FakeKernel>) -> Vec<FibResult> {
+    let mut results = Vec::new();
+    for _ in 0..200 {
+        if sync.pending() == 0 {
+            return results;
+        }
+        results.extend(sync.flush(3));
+    }
+    panic!("does not settle: {sync:?}");
+}
+
+/// What the kernel does with a prefix, through its objects: the hops, none for a blackhole.
+fn resolved(kernel: &FakeKernel, prefix: Prefix) -> Option<Vec<NextHop>> {
+    let route = kernel.routes.get(&(prefix, CONFIG.metric)).filter(|r| r.protocol == CONFIG.rtproto)?;
+    let object = kernel.nexthops.get(&route.nexthop_id?)?;
+    let single = |id: &u32| match &kernel.nexthops.get(id)?.kind {
+        NexthopKind::Single(h) => Some(*h),
+        _ => None,
+    };
+    match &object.kind {
+        NexthopKind::Single(h) => Some(vec![*h]),
+        NexthopKind::Blackhole => Some(Vec::new()),
+        NexthopKind::Group(members) => members.iter().map(|m| single(&m.id)).collect(),
+        NexthopKind::Other => None,
+    }
+}
+
+#[test]
+fn routes_with_the_same_next_hops_share_one_object_and_the_last_user_takes_it_away() {
+    let mut sync = fresh();
+    let (a, b) = (hop("192.0.2.1", 1), hop("fe80::1", 2));
+    sync.set(p("198.51.100.0/24"), via(&[a, b]), 1);
+    sync.set(p("203.0.113.0/24"), via(&[b, a, a]), 2);
+    sync.set(p("2001:db8::/32"), via(&[b]), 3);
+    let mut results = flush(&mut sync);
+    results.sort_by_key(|r| r.cookie);
+    assert_eq!(
+        results.iter().map(|r| (r.cookie, r.result.is_ok())).collect::<Vec<_>>(),
+        [(1, true), (2, true), (3, true)]
+    );
+    let kernel = sync.kernel_mut();
+    assert_eq!(kernel.nexthops.len(), 3, "two singles and a group");
+    assert_eq!(resolved(kernel, p("203.0.113.0/24")), Some(vec![a, b]));
+    assert_eq!(resolved(kernel, p("2001:db8::/32")), Some(vec![b]));
+
+    for prefix in ["198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"] {
+        sync.set(p(prefix), None, 9);
+    }
+    assert_eq!(flush(&mut sync).len(), 3);
+    assert!(sync.kernel_mut().nexthops.is_empty() && sync.kernel_mut().routes.is_empty());
+    assert_eq!(sync.iter().count(), 0);
+}
+
+#[test]
+fn a_change_makes_before_it_breaks_and_a_wanted_route_that_stands_costs_no_write() {
+    let mut sync = fresh();
+    let prefix = p("198.51.100.0/24");
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    flush(&mut sync);
+    let before = sync.kernel_mut().writes;
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 2);
+    let results = flush(&mut sync);
+    assert_eq!((results.len(), results[0].cookie, sync.kernel_mut().writes), (1, 2, before));
+    // One object, one route replaced, one object removed: never a moment without a route (a delete would be a write more).
+    sync.set(prefix, via(&[hop("192.0.2.9", 1)]), 3);
+    flush(&mut sync);
+    assert_eq!(sync.kernel_mut().writes, before + 3);
+    assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![hop("192.0.2.9", 1)]));
+    sync.set(prefix, Some(RouteTarget::Discard), 4);
+    flush(&mut sync);
+    assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![]));
+}
+
+#[test]
+fn a_restart_adopts_without_a_write_and_the_sweep_takes_only_ours() {
+    let mut sync = fresh();
+    let (kept, gone, group) = (p("198.51.100.0/24"), p("203.0.113.0/24"), p("192.0.2.0/24"));
+    let (a, b) = (hop("192.0.2.1", 1), hop("192.0.2.2", 2));
+    sync.set(kept, via(&[a]), 1);
+    sync.set(gone, via(&[b]), 2);
+    sync.set(group, via(&[a, b]), 3);
+    flush(&mut sync);
+    let mut kernel = sync.kernel_mut().clone();
+    let foreign = FakeRoute { protocol: 4, nexthop_id: None };
+    kernel.routes.insert((p("2001:db8::/32"), 512), foreign);
+    kernel.routes.insert((kept, 100), FakeRoute { protocol: 220, nexthop_id: None });
+    kernel.writes = 0;
+
+    let mut sync = open(kernel);
+    assert!(sync.iter().all(|e| e.state == FibState::Stale));
+    sync.set(kept, via(&[a]), 11);
+    sync.set(group, via(&[b, a]), 12);
+    assert_eq!(flush(&mut sync).iter().filter(|r| r.result.is_ok()).count(), 2);
+    assert_eq!(sync.kernel_mut().writes, 0, "adopted as it stands");
+    assert!(resolved(sync.kernel_mut(), gone).is_some(), "nothing goes before the sweep");
+    assert_eq!(sync.sweep_stale(), 2, "one unclaimed, one of an earlier metric");
+    assert!(flush(&mut sync).is_empty());
+    let kernel = sync.kernel_mut();
+    assert_eq!(kernel.routes.len(), 3, "{:?}", kernel.routes);
+    assert_eq!(kernel.routes.get(&(p("2001:db8::/32"), 512)), Some(&foreign));
+    assert_eq!(kernel.nexthops.len(), 3);
+}
+
+#[test]
+fn another_programs_route_at_our_place_is_reported_and_left() {
+    let mut kernel = FakeKernel::new(CONFIG);
+    let prefix = p("198.51.100.0/24");
+    let foreign = FakeRoute { protocol: 4, nexthop_id: None };
+    kernel.routes.insert((prefix, 512), foreign);
+    let mut sync = open(kernel);
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    let results = flush(&mut sync);
+    assert!(results[0].result.as_ref().is_err_and(|e| e.contains("another program")), "{results:?}");
+    assert_eq!(sync.kernel_mut().routes.get(&(prefix, 512)), Some(&foreign));
+    let report = sync.full_pass().unwrap();
+    assert_eq!((report.foreign, report.clean()), (1, false));
+    sync.kernel_mut().routes.clear();
+    sync.full_pass().unwrap();
+    assert!(flush(&mut sync).iter().any(|r| r.cookie == 1 && r.result.is_ok()), "told when it succeeds at last");
+    assert!(sync.full_pass().unwrap().clean());
+}
+
+#[test]
+fn a_foreign_object_with_our_next_id_is_stepped_around() {
+    let mut sync = fresh();
+    let foreign = NexthopObject { id: 1000, protocol: 4, afi: Some(Afi::IPV4), kind: NexthopKind::Blackhole };
+    sync.kernel_mut().nexthops.insert(1000, foreign.clone());
+    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]), 1);
+    let results = flush(&mut sync);
+    assert!(results.iter().any(|r| r.result.is_ok()), "{results:?}");
+    assert_eq!(sync.kernel_mut().nexthops.get(&1000), Some(&foreign));
+    sync.set(p("198.51.100.0/24"), None, 2);
+    flush(&mut sync);
+    assert_eq!(sync.kernel_mut().nexthops.len(), 1, "ours went, the foreign one stays");
+}
+
+#[test]
+fn a_dead_link_fails_its_routes_shrinks_its_groups_and_its_return_restores_both() {
+    let mut sync = fresh();
+    let (a, b) = (hop("192.0.2.1", 1), hop("192.0.2.2", 2));
+    let (single, both) = (p("198.51.100.0/24"), p("203.0.113.0/24"));
+    sync.set(single, via(&[b]), 1);
+    sync.set(both, via(&[a, b]), 2);
+    flush(&mut sync);
+    sync.kernel_mut().link_down(2);
+    sync.links_changed(&[2]);
+    let results = flush(&mut sync);
+    assert_eq!(results.len(), 1, "{results:?}");
+    assert!(results[0].prefix == single && results[0].result.as_ref().is_err_and(|e| e.contains("not up")));
+    assert_eq!(resolved(sync.kernel_mut(), both), Some(vec![a]), "the group forwards over what is left");
+    assert_eq!(sync.get(&single).unwrap().state, FibState::Failed);
+    sync.kernel_mut().link_up(2);
+    sync.links_changed(&[]);
+    let results = flush(&mut sync);
+    assert!(results.iter().any(|r| r.cookie == 1 && r.result.is_ok()), "{results:?}");
+    assert_eq!(resolved(sync.kernel_mut(), single), Some(vec![b]));
+    assert_eq!(resolved(sync.kernel_mut(), both), Some(vec![a, b]));
+    assert!(sync.full_pass().unwrap().clean());
+}
+
+#[test]
+fn a_busy_kernel_is_asked_again_a_bounded_number_of_times() {
+    let mut sync = fresh();
+    let prefix = p("198.51.100.0/24");
+    sync.set(prefix, Some(RouteTarget::Discard), 1);
+    // The object, then the route, each refused twice.
+    let busy = Some(Fault::Errno(libc::ENOBUFS));
+    sync.kernel_mut().faults.extend([busy, busy, None, busy]);
+    assert!(flush(&mut sync)[0].result.is_ok());
+    sync.set(prefix, None, 2);
+    sync.kernel_mut().faults.extend([busy; 5]);
+    let results = flush(&mut sync);
+    assert!(results.len() == 1 && results[0].result.as_ref().is_err_and(|e| e.contains("given up")), "{results:?}");
+    sync.full_pass().unwrap();
+    assert!(flush(&mut sync)[0].result.is_ok());
+    assert!(sync.kernel_mut().routes.is_empty());
+}
+
+#[test]
+fn a_lost_answer_makes_the_tables_be_read_again() {
+    let mut sync = fresh();
+    sync.kernel_mut().faults.extend([Some(Fault::LostAnswer), Some(Fault::LostAnswer)]);
+    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]), 1);
+    let results = flush(&mut sync);
+    assert!(results.len() == 1 && results[0].result.is_ok(), "{results:?}");
+    assert_eq!(sync.kernel_mut().nexthops.len(), 1);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Set(usize, usize),
+    Flush(usize),
+    LinkDown(u32),
+    LinkUp(u32),
+    Told,
+    LoseRoute(usize),
+    LoseNexthop(usize),
+    ForeignRoute(usize),
+    Fault(u8),
+    Pass,
+    Restart,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        8 => (0..8usize, 0..9usize).prop_map(|(p, t)| Event::Set(p, t)),
+        4 => (1..5usize).prop_map(Event::Flush),
+        2 => (1..4u32).prop_map(Event::LinkDown),
+        2 => (1..4u32).prop_map(Event::LinkUp),
+        2 => Just(Event::Told),
+        2 => (0..8usize).prop_map(Event::LoseRoute),
+        2 => (0..8usize).prop_map(Event::LoseNexthop),
+        1 => (0..8usize).prop_map(Event::ForeignRoute),
+        2 => (0..4u8).prop_map(Event::Fault),
+        1 => Just(Event::Pass),
+        1 => Just(Event::Restart),
+    ];
+    prop::collection::vec(event, 1..80)
+}
+
+fn prefixes() -> Vec<Prefix> {
+    let texts = ["192.0.2.0/24", "198.51.100.0/24", "198.51.100.0/25", "203.0.113.0/24", "0.0.0.0/0"];
+    texts.into_iter().chain(["2001:db8::/32", "2001:db8:1::/48", "::/0"]).map(p).collect()
+}
+
+/// Target number `t` for a prefix; v6 prefixes get v6 gateways only.
+fn target(prefix: Prefix, t: usize) -> Option<RouteTarget> {
+    let gateway = |n: u32| match (prefix.is_v4(), n) {
+        (true, 1) => hop("192.0.2.1", 1),
+        (true, 2) => hop("192.0.2.2", 2),
+        (_, n) => hop("fe80::1", n),
+    };
+    let sets: [&[u32]; 6] = [&[1], &[2], &[3], &[1, 2], &[2, 3], &[1, 2, 3]];
+    match t {
+        0 => None,
+        1 => Some(RouteTarget::Discard),
+        2 => via(&[hop("", 1)]),
+        n => via(&sets[n - 3].iter().map(|n| gateway(*n)).collect::<Vec<_>>()),
+    }
+}
+
+fn live(events: Vec<Event>) {
+    let mut kernel = FakeKernel::new(CONFIG);
+    let foreign_hop = NexthopObject { id: 1002, protocol: 4, afi: Some(Afi::IPV4), kind: NexthopKind::Blackhole };
+    kernel.nexthops.insert(1002, foreign_hop.clone());
+    let foreign_route = FakeRoute { protocol: 4, nexthop_id: None };
+    let mut foreign = BTreeSet::new();
+    let mut sync = open(kernel);
+    sync.sweep_stale();
+    let prefixes = prefixes();
+    let mut wants: BTreeMap<Prefix, RouteTarget> = BTreeMap::new();
+    let mut last_word: BTreeMap<Prefix, (u64, Result<(), String>)> = BTreeMap::new();
+    let mut cookie = 0;
+    let mut cookies = BTreeMap::new();
+    let mut note = |results: Vec<FibResult>| {
+        for r in results {
+            last_word.insert(r.prefix, (r.cookie, r.result));
+        }
+    };
+    for event in events {
+        match event {
+            Event::Set(i, t) => {
+                let want = target(prefixes[i], t);
+                cookie += 1;
+                cookies.insert(prefixes[i], cookie);
+                sync.set(prefixes[i], want.clone(), cookie);
+                match want {
+                    Some(w) => wants.insert(prefixes[i], w),
+                    None => wants.remove(&prefixes[i]),
+                };
+            }
+            Event::Flush(n) => note(sync.flush(n)),
+            Event::LinkDown(i) => {
+                sync.kernel_mut().link_down(i);
+            }
+            Event::LinkUp(i) => sync.kernel_mut().link_up(i),
+            Event::Told => {
+                let down: Vec<u32> = sync.kernel_mut().down.iter().copied().collect();
+                sync.links_changed(&down);
+            }
+            Event::LoseRoute(i) => {
+                let place = (prefixes[i], CONFIG.metric);
+                if !foreign.contains(&place) {
+                    sync.kernel_mut().routes.remove(&place);
+                }
+            }
+            Event::LoseNexthop(i) => {
+                let ours = sync.kernel_mut().nexthops.keys().copied().filter(|id| *id != 1002).nth(i);
+                ours.map(|id| sync.kernel_mut().remove_nexthop(id));
+            }
+            Event::ForeignRoute(i) => {
+                let place = (prefixes[i], CONFIG.metric);
+                if !sync.kernel_mut().routes.contains_key(&place) && sync.get(&prefixes[i]).is_none() {
+                    sync.kernel_mut().routes.insert(place, foreign_route);
+                    foreign.insert(place);
+                }
+            }
+            Event::Fault(kind) => {
+                let fault =
+                    [Some(Fault::Errno(libc::ENOBUFS)), Some(Fault::Errno(libc::EBUSY)), Some(Fault::LostAnswer), None];
+                sync.kernel_mut().faults.push_back(fault[usize::from(kind)]);
+            }
+            Event::Pass => {
+                sync.full_pass().unwrap();
+            }
+            Event::Restart => {
+                sync = open(sync.kernel_mut().clone());
+                for (prefix, want) in &wants {
+                    sync.set(*prefix, Some(want.clone()), cookies[prefix]);
+                }
+                sync.sweep_stale();
+            }
+        }
+        assert_eq!(sync.kernel_mut().nexthops.get(&1002), Some(&foreign_hop), "a foreign object is left alone");
+        for place in &foreign {
+            assert_eq!(sync.kernel_mut().routes.get(place), Some(&foreign_route), "a foreign route is left alone");
+        }
+    }
+    // Calm returns.
+    let kernel = sync.kernel_mut();
+    kernel.faults.clear();
+    kernel.down.clear();
+    kernel.routes.retain(|place, _| !foreign.contains(place));
+    sync.links_changed(&[]);
+    note(flush(&mut sync));
+    sync.full_pass().unwrap();
+    note(flush(&mut sync));
+    let report = sync.full_pass().unwrap();
+    assert!(report.clean(), "{report:?}\n{sync:?}");
+    note(flush(&mut sync));
+
+    for prefix in &prefixes {
+        let want = wants.get(prefix).map(|w| w.hops().to_vec());
+        assert_eq!(resolved(sync.kernel_mut(), *prefix), want, "{prefix} {sync:?}");
+        if want.is_some() {
+            assert_eq!(last_word.get(prefix).map(|(c, r)| (*c, r.is_ok())), Some((cookies[prefix], true)), "{prefix}");
+        }
+    }
+    assert_eq!(sync.iter().count(), wants.len());
+    // Exactly the objects that the wants need.
+    let mut needed = BTreeSet::new();
+    for (prefix, want) in &wants {
+        let own = !prefix.is_v4();
+        for h in want.hops() {
+            needed.insert((h.gateway.map_or(own, |g| g.is_ipv6()), vec![*h]));
+        }
+        match want.hops() {
+            [] => drop(needed.insert((own, Vec::new()))),
+            [_] => {}
+            many => drop(needed.insert((false, many.to_vec()))),
+        }
+    }
+    assert_eq!(sync.kernel_mut().nexthops.len(), needed.len() + 1, "{needed:?} {:?}", sync.kernel_mut().nexthops);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_the_kernel_ends_as_wanted(events in events()) {
+        live(events);
+    }
+}

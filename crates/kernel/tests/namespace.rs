@@ -1,0 +1,415 @@
+//! The real kernel, in network namespaces of our own. `ip -j` is the witness, not our own dump.
+//!
+//! Each test runs in a thread that has left for a new namespace (`unshare`), which ends with the thread; child processes
+//! and sockets of the thread live in it. Nothing is named, so nothing can be left behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
+
+use kernel::{FibConfig, FibKernel, FibSync, InterfaceMonitor, KernelError, Netlink, NextHop, RouteTarget, links};
+use net_types::Prefix;
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const CONFIG: FibConfig = FibConfig { rtproto: 220, table: 254, metric: 512, nexthop_id_base: 64_500_000 };
+
+/// Runs `test` in a new namespace with two links, `one` (192.0.2.1/24, 2001:db8:1::1/64) and `two` (198.51.100.1/24,
+/// 2001:db8:2::1/64), each a veth whose other end is up.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let child = std::thread::spawn(|| {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            assert!(std::env::var_os("CI").is_none(), "needs root, and CI must have it");
+            eprintln!("skipped: needs root");
+            return;
+        }
+        ip("link set lo up");
+        for (name, v4, v6) in
+            [("one", "192.0.2.1/24", "2001:db8:1::1/64"), ("two", "198.51.100.1/24", "2001:db8:2::1/64")]
+        {
+            ip(&format!("link add {name} type veth peer name {name}-far"));
+            ip(&format!("addr add {v4} dev {name}"));
+            ip(&format!("addr add {v6} dev {name} nodad"));
+            ip(&format!("link set {name} up"));
+            ip(&format!("link set {name}-far up"));
+        }
+        test();
+    });
+    if let Err(panic) = child.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn try_ip(args: &str) -> Result<String, String> {
+    let out = Command::new("ip").args(args.split_whitespace()).output().expect("iproute2 is installed");
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+}
+
+fn ip(args: &str) -> String {
+    try_ip(args).unwrap_or_else(|e| panic!("ip {args}: {e}"))
+}
+
+fn json(args: &str) -> Vec<Value> {
+    let text = ip(&format!("-j -d {args}"));
+    if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).expect("json of ip") }
+}
+
+/// Routes with our protocol, as iproute2 sees them: prefix to nexthop id.
+fn witnessed() -> BTreeMap<Prefix, u64> {
+    let mut routes = BTreeMap::new();
+    for family in ["-4", "-6"] {
+        for route in json(&format!("{family} route show table main proto 220")) {
+            assert_eq!(route["metric"], 512, "{route}");
+            routes.insert(prefix_of(&route["dst"], family == "-4"), route["nhid"].as_u64().expect("a nexthop id"));
+        }
+    }
+    routes
+}
+
+fn prefix_of(dst: &Value, v4: bool) -> Prefix {
+    match dst.as_str().unwrap() {
+        "default" if v4 => "0.0.0.0/0".parse().unwrap(),
+        "default" => "::/0".parse().unwrap(),
+        text if text.contains('/') => text.parse().unwrap(),
+        host => Prefix::host(host.parse().unwrap()),
+    }
+}
+
+/// Our next-hop objects, as iproute2 sees them.
+fn witnessed_objects() -> BTreeMap<u64, Value> {
+    let ours = json("nexthop show").into_iter().filter(|o| o["protocol"] == "220");
+    ours.map(|o| (o["id"].as_u64().unwrap(), o)).collect()
+}
+
+fn ifindex(name: &str) -> u32 {
+    let path = format!("/proc/thread-self/net/dev_snmp6/{name}");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().find_map(|l| l.strip_prefix("ifIndex")).unwrap().trim().parse().unwrap()
+}
+
+fn hop(gateway: &str, link: &str) -> NextHop {
+    NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(link) }
+}
+
+fn via(hops: &[NextHop]) -> Option<RouteTarget> {
+    Some(RouteTarget::next_hops(hops.to_vec()))
+}
+
+fn p(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn open() -> FibSync<Netlink> {
+    FibSync::open(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap()
+}
+
+/// Flushes to the end; the refusals.
+fn flush(sync: &mut FibSync<Netlink>) -> Vec<String> {
+    let mut refusals = Vec::new();
+    for _ in 0..1000 {
+        if sync.pending() == 0 {
+            return refusals;
+        }
+        refusals.extend(sync.flush(4096).into_iter().filter_map(|r| r.result.err()));
+    }
+    panic!("does not settle");
+}
+
+fn within(limit: Duration, what: &str, mut check: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn ten_thousand_routes_stand_and_go_again() {
+    in_namespace(|| {
+        let mut sync = open();
+        let hops = [hop("192.0.2.2", "one"), hop("198.51.100.2", "two")];
+        let prefixes: Vec<Prefix> = (0..10_000u32)
+            .map(|i| Prefix::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + (i << 8))), 24).unwrap())
+            .collect();
+        for (i, prefix) in prefixes.iter().enumerate() {
+            sync.set(*prefix, via(&hops[i % 2..]), i as u64);
+        }
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+        let seen = witnessed();
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), prefixes);
+        assert_eq!(witnessed_objects().len(), 3, "two singles, one group");
+        assert!(sync.full_pass().unwrap().clean());
+        for prefix in &prefixes {
+            sync.set(*prefix, None, 0);
+        }
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+        assert!(witnessed().is_empty() && witnessed_objects().is_empty());
+    });
+}
+
+#[test]
+fn every_shape_of_target_stands_as_iproute2_reads_it() {
+    in_namespace(|| {
+        let mut sync = open();
+        assert!(sync.warnings().is_empty(), "{:?}", sync.warnings());
+        assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/nexthop_compat_mode").unwrap().trim(), "0");
+        let link_local = hop("fe80::2", "one");
+        sync.set(p("203.0.113.0/24"), via(&[link_local]), 1);
+        sync.set(p("2001:db8:9::/48"), via(&[link_local]), 2);
+        sync.set(p("203.0.113.0/25"), via(&[link_local, hop("198.51.100.2", "two")]), 3);
+        sync.set(p("10.0.0.0/8"), Some(RouteTarget::Discard), 4);
+        sync.set(p("2001:db8:a::/48"), Some(RouteTarget::Discard), 5);
+        sync.set(p("10.1.0.0/16"), via(&[hop("", "two")]), 6);
+        sync.set(p("2001:db8:b::/48"), via(&[hop("", "two")]), 7);
+        sync.set(p("0.0.0.0/0"), via(&[hop("192.0.2.2", "one")]), 8);
+        sync.set(p("::/0"), via(&[hop("2001:db8:1::2", "one")]), 9);
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+
+        let (routes, objects) = (witnessed(), witnessed_objects());
+        assert_eq!(routes.len(), 9, "{routes:?}");
+        let object = |prefix: &str| &objects[&routes[&p(prefix)]];
+        // RFC 8950: an IPv4 route over an IPv6 next hop, and the IPv6 route shares its object.
+        assert_eq!(object("203.0.113.0/24")["gateway"], "fe80::2");
+        assert_eq!(routes[&p("203.0.113.0/24")], routes[&p("2001:db8:9::/48")]);
+        assert_eq!(object("203.0.113.0/25")["group"].as_array().unwrap().len(), 2);
+        assert!(object("10.0.0.0/8").get("blackhole").is_some(), "{}", object("10.0.0.0/8"));
+        assert!(object("2001:db8:a::/48").get("blackhole").is_some());
+        assert!(object("10.1.0.0/16")["dev"] == "two" && object("10.1.0.0/16").get("gateway").is_none());
+        // The kernel's own lookup agrees.
+        assert!(ip("route get 203.0.113.200").contains("via inet6 fe80::2 dev one"));
+        assert!(try_ip("route get 10.200.0.1").is_err(), "discarded");
+        assert!(ip("route get 10.1.2.3").contains("10.1.2.3 dev two"));
+        assert!(sync.full_pass().unwrap().clean());
+    });
+}
+
+#[test]
+fn a_restart_adopts_what_stands_and_the_sweep_leaves_foreign_routes() {
+    in_namespace(|| {
+        let mut first = open();
+        let hops = [hop("192.0.2.2", "one"), hop("198.51.100.2", "two")];
+        first.set(p("203.0.113.0/24"), via(&hops), 1);
+        first.set(p("10.1.0.0/16"), via(&hops[..1]), 2);
+        first.set(p("10.2.0.0/16"), via(&hops[..1]), 3);
+        first.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]), 4);
+        flush(&mut first);
+        drop(first);
+        ip("route add 10.3.0.0/16 via 192.0.2.2 proto static metric 512");
+        ip("nexthop add id 77 via 192.0.2.2 dev one proto static");
+        ip("route add 10.4.0.0/16 nhid 77 proto bird");
+        ip("route add 10.5.0.0/16 via 192.0.2.2 proto 220 metric 7");
+        ip("route add 10.6.0.0/16 via 192.0.2.2 proto 220 table 100");
+        let before = (witnessed_ids(), ip("nexthop show"));
+
+        let mut second = open();
+        second.set(p("203.0.113.0/24"), via(&hops), 11);
+        second.set(p("10.1.0.0/16"), via(&hops[..1]), 12);
+        second.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]), 13);
+        assert_eq!(flush(&mut second), Vec::<String>::new());
+        assert_eq!((witnessed_ids(), ip("nexthop show")), before, "adopted without a change");
+        // 10.2.0.0/16, and the route at a metric of an earlier configuration.
+        assert_eq!(second.sweep_stale(), 2);
+        flush(&mut second);
+        let now = witnessed_ids();
+        assert_eq!(now.len(), 3, "{now:?}");
+        for foreign in ["10.3.0.0/16", "10.4.0.0/16"] {
+            assert!(ip("route show table main").contains(foreign), "{foreign} is not ours");
+        }
+        assert!(ip("route show table 100").contains("10.6.0.0/16"), "another table is not ours");
+        assert!(ip("nexthop show").contains("id 77 "));
+        assert!(second.full_pass().unwrap().clean());
+    });
+}
+
+/// As [`witnessed`], for any metric and shape.
+fn witnessed_ids() -> BTreeMap<String, Value> {
+    let all = ["-4", "-6"].into_iter().flat_map(|f| json(&format!("{f} route show table main proto 220")));
+    all.map(|r| (r["dst"].as_str().unwrap().to_owned(), r["nhid"].clone())).collect()
+}
+
+#[test]
+fn what_others_delete_or_occupy_is_found_by_the_full_pass() {
+    in_namespace(|| {
+        let mut sync = open();
+        let a = hop("192.0.2.2", "one");
+        for (i, prefix) in ["203.0.113.0/24", "10.1.0.0/16", "10.2.0.0/16", "2001:db8:9::/48"].iter().enumerate() {
+            let gateway = if prefix.contains(':') { hop("fe80::2", "two") } else { a };
+            sync.set(p(prefix), via(&[gateway]), i as u64);
+        }
+        sync.sweep_stale();
+        flush(&mut sync);
+        let wanted = witnessed();
+        ip("route del 203.0.113.0/24 proto 220");
+        ip(&format!("nexthop del id {}", wanted[&p("2001:db8:9::/48")]));
+        ip("route add 10.9.0.0/16 via 192.0.2.2 proto 220 metric 512");
+        let report = sync.full_pass().unwrap();
+        assert_eq!((report.missing, report.extra, report.nexthops), (2, 1, 1), "{report:?}");
+        assert_eq!(witnessed().keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+        // Every object gone at once.
+        ip("nexthop flush proto 220");
+        assert!(witnessed().is_empty());
+        assert!(!sync.full_pass().unwrap().clean());
+        assert_eq!(witnessed().keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+        assert!(sync.full_pass().unwrap().clean());
+
+        // Another program takes our place: reported, not overwritten.
+        ip("route del 10.1.0.0/16 proto 220");
+        ip("route add 10.1.0.0/16 via 192.0.2.3 proto bird metric 512");
+        let report = sync.full_pass().unwrap();
+        assert_eq!(report.foreign, 1, "{report:?}");
+        assert!(ip("route show 10.1.0.0/16").contains("192.0.2.3"), "left alone");
+        ip("route del 10.1.0.0/16 proto bird");
+        sync.full_pass().unwrap();
+        assert!(ip("route show 10.1.0.0/16").contains("proto 220"));
+    });
+}
+
+#[test]
+fn a_link_that_dies_and_returns_by_admin_and_by_carrier() {
+    in_namespace(|| {
+        let (before, mut monitor) = InterfaceMonitor::open().unwrap();
+        let mut sync = open();
+        let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
+        sync.set(p("10.1.0.0/16"), via(&[b]), 1);
+        sync.set(p("10.2.0.0/16"), via(&[a, b]), 2);
+        sync.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "two")]), 3);
+        flush(&mut sync);
+        for (cut, mend) in [("link set two down", "link set two up"), ("link set two-far down", "link set two-far up")]
+        {
+            ip(cut);
+            let down = next_with(&mut monitor, |s| !s[&b.ifindex].up);
+            // An admin down takes the other end's carrier too.
+            assert!(links::went_down_and_up(&before, &down).0.contains(&b.ifindex), "{cut}: {down:?}");
+            sync.links_changed(&[b.ifindex]);
+            let refusals = flush(&mut sync);
+            assert!(refusals.len() == 2 && refusals.iter().all(|e| e.contains("down")), "{cut}: {refusals:?}");
+            let routes = witnessed();
+            assert_eq!(routes.keys().copied().collect::<Vec<_>>(), [p("10.2.0.0/16")], "{cut}");
+            assert_eq!(witnessed_objects()[&routes[&p("10.2.0.0/16")]]["group"].as_array().unwrap().len(), 1, "{cut}");
+            ip(mend);
+            // An admin down takes the IPv6 addresses along, not the IPv4 ones.
+            next_with(&mut monitor, |s| s[&b.ifindex].up);
+            sync.links_changed(&[]);
+            assert_eq!(flush(&mut sync), Vec::<String>::new(), "{mend}");
+            let routes = witnessed();
+            assert_eq!(routes.len(), 3, "{mend}");
+            assert_eq!(witnessed_objects()[&routes[&p("10.2.0.0/16")]]["group"].as_array().unwrap().len(), 2, "{mend}");
+            assert!(sync.full_pass().unwrap().clean());
+        }
+    });
+}
+
+fn next_with(monitor: &mut InterfaceMonitor, mut check: impl FnMut(&links::Snapshot) -> bool) -> links::Snapshot {
+    let mut found = monitor.read().unwrap();
+    within(Duration::from_secs(5), "the interface's change", || {
+        if let Some(snapshot) = monitor.next(Duration::from_millis(100)).unwrap() {
+            found = snapshot;
+        }
+        check(&found)
+    });
+    found
+}
+
+#[test]
+fn interfaces_and_addresses_are_told_as_they_change() {
+    in_namespace(|| {
+        let (snapshot, mut monitor) = InterfaceMonitor::open().unwrap();
+        let one = &snapshot[&ifindex("one")];
+        assert!(one.name == "one" && one.mtu == 1500);
+        assert!(one.addresses.contains(&("192.0.2.1".parse().unwrap(), 24)), "{one:?}");
+        assert!(one.addresses.contains(&("2001:db8:1::1".parse().unwrap(), 64)), "{one:?}");
+        let index = ifindex("one");
+        next_with(&mut monitor, |s| s[&index].up);
+        // The link-local address appears when duplicate detection is through, not before.
+        let settled =
+            next_with(&mut monitor, |s| s[&index].addresses.iter().any(|(a, _)| a.to_string().starts_with("fe80")));
+        assert!(settled[&index].up);
+        ip("addr add 203.0.113.1/32 dev one");
+        next_with(&mut monitor, |s| s[&index].addresses.contains(&("203.0.113.1".parse().unwrap(), 32)));
+        ip("addr del 203.0.113.1/32 dev one");
+        next_with(&mut monitor, |s| !s[&index].addresses.contains(&("203.0.113.1".parse().unwrap(), 32)));
+        ip("link set one mtu 1400");
+        next_with(&mut monitor, |s| s[&index].mtu == 1400);
+        ip("link del one");
+        next_with(&mut monitor, |s| !s.contains_key(&index));
+        // More announcements than a socket buffer holds: the last state is what counts.
+        for i in 0..3000 {
+            ip_batch(i);
+        }
+        let index = ifindex("two");
+        next_with(&mut monitor, |s| s[&index].mtu == 1300);
+    });
+}
+
+/// One burst of changes through a single `ip` process.
+fn ip_batch(i: u32) {
+    if i % 1000 != 0 {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("kernel-links-{}-{i}", std::process::id()));
+    let lines: String = (0..1000).map(|n| format!("link set two mtu {}\n", 1301 + n % 2)).collect();
+    std::fs::write(&path, lines + "link set two mtu 1300\n").unwrap();
+    ip(&format!("-batch {}", path.display()));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn the_kernels_refusals_are_its_own_words() {
+    in_namespace(|| {
+        let mut sync = open();
+        sync.set(p("10.1.0.0/16"), via(&[NextHop { gateway: "192.0.2.2".parse().ok(), ifindex: 9999 }]), 1);
+        sync.set(p("10.2.0.0/16"), via(&[hop("203.0.113.7", "one")]), 2);
+        sync.set(p("10.3.0.0/16"), via(&[hop("192.0.2.2", "one")]), 3);
+        let refusals = flush(&mut sync);
+        assert_eq!(refusals.len(), 2, "{refusals:?}");
+        assert!(refusals.iter().any(|e| e.contains("the kernel says")), "{refusals:?}");
+        assert_eq!(witnessed().len(), 1, "one bad route does not hold up the batch");
+    });
+}
+
+#[test]
+fn the_fake_kernel_has_the_real_ones_manners() {
+    use kernel::fib::{Member, NexthopKind, NexthopObject, Op, fake::FakeKernel};
+    use net_types::Afi;
+    in_namespace(|| {
+        let object = |id, afi, kind| NexthopObject { id, protocol: 220, afi, kind };
+        let put = |object: &NexthopObject, replace| Op::PutNexthop { object: object.clone(), replace };
+        let single = object(1, Some(Afi::IPV4), NexthopKind::Single(hop("192.0.2.2", "one")));
+        let group = object(3, None, NexthopKind::Group(vec![Member { id: 1, weight: 1 }]));
+        let route = |prefix: &str, nexthop_id, replace| Op::PutRoute { prefix: p(prefix), nexthop_id, replace };
+        let gone = |prefix: &str| Op::DeleteRoute { prefix: p(prefix), metric: 512 };
+        let script = [
+            put(&single, false),
+            put(&single, false),
+            put(&single, true),
+            put(&object(4, None, NexthopKind::Group(vec![Member { id: 99, weight: 1 }])), false),
+            put(&group, false),
+            route("10.1.0.0/16", 1, false),
+            route("10.1.0.0/16", 3, false),
+            route("10.1.0.0/16", 3, true),
+            route("10.2.0.0/16", 99, false),
+            route("2001:db8:9::/48", 1, false),
+            route("2001:db8:9::/48", 3, false),
+            gone("10.7.0.0/16"),
+            gone("2001:db8:7::/48"),
+            Op::DeleteNexthop(99),
+            Op::DeleteNexthop(1),
+        ];
+        let errnos = |results: Vec<Result<(), KernelError>>| {
+            results.into_iter().map(|r| r.err().and_then(|e| e.errno())).collect::<Vec<_>>()
+        };
+        let mut real = Netlink::open(CONFIG).unwrap();
+        let mut fake = FakeKernel::new(CONFIG);
+        assert_eq!(errnos(fake.apply(&script)), errnos(real.apply(&script)));
+        assert_eq!(fake.dump_nexthops().unwrap(), real.dump_nexthops().unwrap());
+        assert_eq!(fake.dump_routes().unwrap(), real.dump_routes().unwrap());
+        assert!(witnessed().is_empty(), "the last member took the group and its routes");
+    });
+}
