@@ -1,14 +1,16 @@
 //! Running things inside a node that stands: `lab-runner __enter PID … -- argv` joins the namespaces of process 1.
 //!
-//! A process of its own because only a single-threaded one may change its mount namespace. Detached, it leaves the
-//! program behind as a child of the node's process 1, head of its own process group, its number (as the machine counts)
-//! in the pid file; otherwise it waits and takes over the exit code.
+//! A process of its own because only a single-threaded one may change its mount namespace. It waits and takes over the
+//! exit code; or, detached, it starts `__launch` inside, which leaves the program behind as head of its own process
+//! group. That middle process matters: the kernel gives orphans to the reaper of their *parent's* PID namespace, so only
+//! a program whose parent was inside falls to the node's process 1 and never lingers as a zombie of the machine.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -20,9 +22,9 @@ use crate::state::NodeState;
 pub struct EnterArgs {
     /// Process 1 of the node.
     pid: u32,
-    /// Leave it running: output here, process number there.
-    #[arg(long, num_args = 2, value_names = ["LOG", "PID_FILE"])]
-    detach: Option<Vec<PathBuf>>,
+    /// Leave it running with its output there, and print its number as the node counts.
+    #[arg(long, value_name = "LOG")]
+    detach: Option<PathBuf>,
     /// The command.
     #[arg(last = true, required = true)]
     argv: Vec<OsString>,
@@ -30,32 +32,41 @@ pub struct EnterArgs {
 
 /// `__enter`.
 pub fn enter(args: &EnterArgs) -> Result<ExitCode> {
-    let files = match args.detach.as_deref() {
-        Some([log, pid]) => Some((
-            File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?,
-            File::create(pid).with_context(|| pid.display().to_string())?,
-        )),
-        _ => None,
-    };
+    let open =
+        |log: &PathBuf| File::options().create(true).append(true).open(log).with_context(|| log.display().to_string());
+    let log = args.detach.as_ref().map(open).transpose()?;
     join(args.pid).with_context(|| format!("cannot join the node of process {}: is it up?", args.pid))?;
     let (program, rest) = args.argv.split_first().context("no command")?;
-    let mut command = Command::new(program);
-    command.args(rest).current_dir("/");
-    if let Some((log, _)) = &files {
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).process_group(0);
-    }
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-    match files {
-        Some((_, mut pid_file)) => {
-            writeln!(pid_file, "{}", child.id())?;
-            Ok(ExitCode::SUCCESS)
+    let mut command = match log {
+        Some(log) => {
+            let mut c = Command::new("/proc/self/exe");
+            c.arg("__launch").arg("--").args(&args.argv).stdin(Stdio::null()).stderr(log);
+            c
         }
         None => {
-            let status = child.wait()?;
-            let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+            let mut c = Command::new(program);
+            c.args(rest);
+            c
         }
-    }
+    };
+    let status = command.current_dir("/").status().with_context(|| format!("cannot run {}", program.display()))?;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// `__launch`: starts the program and prints its number.
+pub fn launch(argv: &[OsString]) -> Result<ExitCode> {
+    let (program, rest) = argv.split_first().context("no command")?;
+    let log = std::io::stderr().as_fd().try_clone_to_owned()?;
+    let child = Command::new(program)
+        .args(rest)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    writeln!(std::io::stdout(), "{}", child.id())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn join(pid: u32) -> Result<()> {
@@ -82,18 +93,39 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(node: &NodeState, argv: &[S]) -> Comma
     c
 }
 
-/// Starts the node's program and leaves it running.
+/// Starts the node's program and leaves it running, its number (as the machine counts) in the pid file.
 pub fn start_program(node: &NodeState, program: &str) -> Result<()> {
     let mut c = base(node);
-    c.arg("--detach").arg(&node.log).arg(&node.pid_file).args(["--", "bash", "-c", program]);
+    c.arg("--detach").arg(&node.log).args(["--", "bash", "-c", program]);
     let out = c.output()?;
-    anyhow::ensure!(
-        out.status.success(),
-        "node {}: cannot start its program: {}",
-        node.name,
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
+    let inner: Option<i32> = String::from_utf8_lossy(&out.stdout).trim().parse().ok();
+    let (true, Some(inner)) = (out.status.success(), inner) else {
+        let why = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+        bail!("node {}: cannot start its program: {why} {}", node.name, crate::up::log_tail(&node.log));
+    };
+    match outer_pid(node, inner) {
+        Some(pid) => std::fs::write(&node.pid_file, format!("{pid}\n"))?,
+        // It has ended already: nothing to hold; whoever checks the programs will say so.
+        None => std::fs::write(&node.pid_file, "")?,
+    }
     Ok(())
+}
+
+/// The machine's number of the process that the node counts as `inner` (`NSpid` of proc_pid_status(5)).
+fn outer_pid(node: &NodeState, inner: i32) -> Option<i32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(&node.pid.to_string())?;
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|e| {
+        let name = e.file_name();
+        let pid = name.to_str()?;
+        let outer: i32 = pid.parse().ok()?;
+        if namespace(pid)? != wanted {
+            return None;
+        }
+        let status = std::fs::read_to_string(e.path().join("status")).ok()?;
+        let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+        (numbers.split_whitespace().last()? == inner.to_string()).then_some(outer)
+    })
 }
 
 fn base(node: &NodeState) -> Command {

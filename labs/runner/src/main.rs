@@ -79,6 +79,11 @@ enum Hidden {
     Init { spec: PathBuf },
     #[command(name = "__enter", hide = true)]
     Enter(enter::EnterArgs),
+    #[command(name = "__launch", hide = true)]
+    Launch {
+        #[arg(last = true, required = true)]
+        argv: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         Some(Hidden::Node { spec }) => node::outer(spec).map(|()| ExitCode::SUCCESS),
         Some(Hidden::Init { spec }) => node::init(spec).map(|()| ExitCode::SUCCESS),
         Some(Hidden::Enter(e)) => enter::enter(e),
+        Some(Hidden::Launch { argv }) => enter::launch(argv),
         Some(Hidden::Ctl { lab, act }) => need_root().and_then(|()| ctl::act(lab, act)),
         None => run(&args),
     };

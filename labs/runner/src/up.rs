@@ -11,6 +11,7 @@ use crate::state::{self, Lock, NodeState, State};
 use crate::topology::{Link, Topology};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -62,6 +63,7 @@ impl Lab {
         }
         let lock = Lock::take(instance)?;
         sweep(instance)?;
+        nix::sys::prctl::set_child_subreaper(true)?;
         let state = State::plan(topology, instance, env);
         state.write()?;
         // From here on drop tidies up.
@@ -123,11 +125,14 @@ impl Lab {
 
     fn links(&self, links: &[Link]) -> Result<()> {
         let mut add = String::new();
-        for l in links {
+        for (i, l) in links.iter().enumerate() {
             let mtu = l.mtu.map(|m| format!("mtu {m} ")).unwrap_or_default();
             let (na, nb) = (&self.state.node(&l.a.node)?.netns, &self.state.node(&l.b.node)?.netns);
+            // The kernel tells of a lost carrier at once only where the index of an interface differs from its peer's
+            // (linkwatch_urgent_event); else up to a second late. So no two ends of a lab share one.
+            let (xa, xb) = (100 + 2 * i, 101 + 2 * i);
             add.push_str(&format!(
-                "link add name {} {mtu}netns {na} type veth peer name {} {mtu}netns {nb}\n",
+                "link add name {} index {xa} {mtu}netns {na} type veth peer name {} index {xb} {mtu}netns {nb}\n",
                 l.a.interface, l.b.interface
             ));
         }
@@ -194,8 +199,11 @@ impl Drop for Lab {
             let _ = child.wait();
         }
         for n in &self.state.nodes {
+            // Orphaned by the death of its parent, process 1 is ours to reap (see `Lab::up`). Once it is a zombie the
+            // kernel has ended every other process of the node.
+            let Some(pid) = i32::try_from(n.pid).ok().filter(|p| *p > 0).map(Pid::from_raw) else { continue };
             let gone = Instant::now();
-            while n.pid != 0 && Path::new(&format!("/proc/{}", n.pid)).exists() {
+            while let Ok(WaitStatus::StillAlive) = waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
                 if gone.elapsed() > Duration::from_secs(10) {
                     note(&format!("node {}: process {} does not end", n.name, n.pid));
                     break;

@@ -5,9 +5,7 @@
 
 use super::Table;
 use anyhow::{Context, Result, bail};
-use bgp_wire::{
-    Aggregator, AsPath, AsPathSegment, AsPathSegmentType, Community, LargeCommunity, Origin, PathAttributes,
-};
+use bgp_wire::{Aggregator, AsPathSegment, AsPathSegmentType, Community, LargeCommunity, Origin, PathAttributes};
 use bgpkit_parser::models::{
     AsPathSegment as MrtSegment, AttributeValue, Attributes, Community as MrtCommunity, MrtMessage, NetworkPrefix,
     Origin as MrtOrigin, TableDumpV2Message, TableDumpV2Type,
@@ -24,7 +22,7 @@ use std::path::Path;
 pub struct Skipped {
     /// Further paths to a prefix that has one already.
     pub other_paths: usize,
-    /// Entries without an AS_PATH.
+    /// Entries without an AS_PATH, or with AS 0 in it (RFC 7607).
     pub no_as_path: usize,
     /// Entries whose attributes alone would not fit a message of 4096 octets.
     pub too_large: usize,
@@ -39,7 +37,7 @@ impl Skipped {
     pub fn describe(&self) -> String {
         let rows = [
             (self.other_paths, "further paths to a prefix"),
-            (self.no_as_path, "entries without AS_PATH"),
+            (self.no_as_path, "entries without a sound AS_PATH"),
             (self.too_large, "entries too large for a message"),
             (self.other_families, "records of other families"),
             (self.broken, "unreadable records"),
@@ -51,6 +49,8 @@ impl Skipped {
 /// MRT types (RFC 6396 §4).
 const TABLE_DUMP: u16 = 12;
 const TABLE_DUMP_V2: u16 = 13;
+/// Subtypes RIB_GENERIC and RIB_GENERIC_ADDPATH: families without a subtype of their own.
+const GENERIC: [u16; 2] = [6, 12];
 
 /// Says quickly whether `file` begins like an MRT RIB dump; the error says what it is instead.
 pub fn probe(file: &Path) -> Result<()> {
@@ -132,8 +132,11 @@ pub fn read(file: &Path, mut progress: impl FnMut(usize)) -> Result<(Table, Skip
             skipped.broken += 1;
             break;
         };
+        let generic =
+            raw.common_header.entry_type as u16 == TABLE_DUMP_V2 && GENERIC.contains(&raw.common_header.entry_subtype);
         let Ok(record) = raw.parse() else {
-            skipped.broken += 1;
+            // The library reads no VPN or labelled NLRI; we would not play them either.
+            *(if generic { &mut skipped.other_families } else { &mut skipped.broken }) += 1;
             continue;
         };
         match record.message {
@@ -217,6 +220,7 @@ fn convert(from: &Attributes) -> Option<PathAttributes> {
         aggregator: from.aggregator().map(|(asn, address)| Aggregator { asn: Asn(asn.into()), address }),
         ..PathAttributes::default()
     };
+    // An empty path is a route of the dump's own network: carried all the same, our AS becomes its origin.
     let path = from.effective_as_path()?;
     for s in &path.segments {
         let (kind, asns) = match s {
@@ -228,10 +232,6 @@ fn convert(from: &Attributes) -> Option<PathAttributes> {
         if !asns.is_empty() {
             to.as_path.segments.push(AsPathSegment { kind, asns: asns.iter().map(|a| Asn((*a).into())).collect() });
         }
-    }
-    if to.as_path == AsPath::default() {
-        // A collector's own iBGP feed may hold internal routes without a path; nobody outside would have them.
-        return None;
     }
     for a in from.iter() {
         match a {
