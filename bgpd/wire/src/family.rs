@@ -1,7 +1,7 @@
 //! Families as one trait: how the NLRI and next hops of an (AFI, SAFI) look on the wire.
 //!
 //! The decoder and encoder of UPDATE know families only through [`FamilyCodec`], found by [`codec`]. A new family is a
-//! type that implements it and a line in [`CODECS`]; neither sessions nor UPDATE code change.
+//! type that implements it and a line in `CODECS`; neither sessions nor UPDATE code change.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

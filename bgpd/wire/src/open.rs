@@ -44,8 +44,8 @@ fn malformed() -> Notification {
 }
 
 impl Open {
-    /// An OPEN of ours. `capabilities` stand as given, except that capability 65 is put in front where it is missing, so
-    /// that the two-octet field never stands alone for a number it cannot hold (RFC 6793 §4.1).
+    /// An OPEN of ours. `capabilities` stand as given, except that capability 65 is put in front of them where it is missing
+    /// and the number does not fit the two-octet field (RFC 6793 §4.1).
     pub fn new(asn: Asn, hold_time: u16, bgp_identifier: RouterId, mut capabilities: Vec<Capability>) -> Open {
         if !capabilities.iter().any(|c| matches!(c, Capability::FourOctetAsn(_))) && asn.0 > 0xffff {
             capabilities.insert(0, Capability::FourOctetAsn(asn));

@@ -169,7 +169,7 @@ fn each_message(
     mut message: impl FnMut(&[u8], &mut BytesMut) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut field = BytesMut::with_capacity(room);
+    let mut field = BytesMut::with_capacity(room.min(1024));
     let fill = || {
         for n in nlri {
             let full = field.len();

@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod captures;
+#[cfg(test)]
 mod four_octet;
 #[cfg(test)]
 mod frame;
+#[cfg(test)]
+mod mrt;
 #[cfg(test)]
 mod multiprotocol;
 #[cfg(test)]
