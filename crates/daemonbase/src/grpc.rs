@@ -200,6 +200,16 @@ pub struct ConnectError {
 /// Connects to `daemon` (a name for the error) or says why not, within five seconds. The channel reconnects by itself
 /// afterwards; a call on it fails while the daemon is away.
 pub async fn connect(daemon: &str, address: &Address) -> Result<Channel, ConnectError> {
+    connect_with_ping(daemon, address, PING_EVERY, PING_TIMEOUT).await
+}
+
+/// As [`connect`], for a stream whose silence must be noticed after `every` and `timeout`.
+pub async fn connect_with_ping(
+    daemon: &str,
+    address: &Address,
+    every: Duration,
+    timeout: Duration,
+) -> Result<Channel, ConnectError> {
     let fail = |reason: String| ConnectError { daemon: daemon.to_owned(), address: address.clone(), reason };
     let uri = match address {
         // The authority only fills the HTTP header; the connector goes to the path.
@@ -209,8 +219,8 @@ pub async fn connect(daemon: &str, address: &Address) -> Result<Channel, Connect
     let endpoint = Endpoint::from_shared(uri)
         .map_err(|e| fail(innermost(&e)))?
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_interval(every)
+        .keep_alive_timeout(timeout)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     let connected = match address {

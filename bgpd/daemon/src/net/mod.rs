@@ -1,0 +1,6 @@
+//! Sockets and who owns them: listeners, a task a neighbour, the options of a BGP connection.
+
+pub mod connections;
+pub mod dial;
+pub mod listener;
+pub mod neighbor;

@@ -1,0 +1,364 @@
+//! A neighbour's task: the one owner of its [`Peer`], of its connections and of its place in the RIB's queue.
+//!
+//! The way of a byte: socket -> [`Connections`] -> [`Peer`] -> decoded UPDATE -> the RIB's queue. Back: when less than
+//! [`LOW_WATER`] octets wait for the socket the task asks the RIB once ([`RibInput::Pull`]); the answer goes through the
+//! [`Peer`] to the socket. So a slow neighbour holds back its own UPDATEs and nobody else's.
+//! Invariants: no await in here but the one select; timers run whatever is full; an answer to an older session is known
+//! by its number and dropped.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bgp_core::config::{NeighborConfig, RemoteAddress, SpeakerConfig};
+use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Reconfigured, Session};
+use bgp_core::rib::{ConnectedTable, PeerId, PeerInfo, Retain};
+use bgp_wire::Capability;
+use daemonbase::Clock;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+
+use super::connections::{Connections, Event, LOW_WATER};
+use super::dial;
+use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
+
+/// How long a neighbour made from a range is remembered without a session: its routes may be kept meanwhile.
+const DYNAMIC_KEEP: Duration = Duration::from_secs(600);
+
+/// Numbers sessions and accepted connections over the life of the process.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// What a neighbour's task is made of.
+pub struct Setup {
+    /// Its number.
+    pub id: PeerId,
+    /// The speaker's settings.
+    pub speaker: Arc<SpeakerConfig>,
+    /// Its configuration, with a fixed address.
+    pub config: Arc<NeighborConfig>,
+    /// Made from a range.
+    pub dynamic: bool,
+    /// The speaker restarts (RFC 4724 §4.1): the R bit is set.
+    pub restarting: bool,
+    /// Jitter's seed.
+    pub seed: u64,
+    /// The clock all tasks share.
+    pub clock: Clock,
+    /// To the RIB.
+    pub rib: mpsc::Sender<RibInput>,
+    /// To this task, for the RIB to answer.
+    pub commands: mpsc::Sender<Command>,
+    /// Interfaces and addresses as last seen.
+    pub interfaces: watch::Receiver<Arc<ConnectedTable>>,
+}
+
+struct Live {
+    number: u64,
+    conn: ConnId,
+    ifindex: Option<u32>,
+    /// A pull is out and not yet answered.
+    pulled: bool,
+}
+
+struct Task {
+    setup: Setup,
+    peer: Peer,
+    connections: Connections,
+    /// For the RIB, in order, when its queue is full.
+    to_rib: VecDeque<RibInput>,
+    live: Option<Live>,
+    enabled: bool,
+    leaving: bool,
+}
+
+/// Runs until told to leave (or, made from a range, long without a session).
+pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
+    let peer = Peer::new(&setup.speaker, setup.config.clone(), setup.seed);
+    let enabled = setup.config.enabled;
+    let mut task = Task {
+        setup,
+        peer,
+        connections: Connections::default(),
+        to_rib: VecDeque::new(),
+        live: None,
+        enabled,
+        leaving: false,
+    };
+    task.peer.set_restarting(task.setup.restarting);
+    if enabled {
+        task.input(Input::ManualStart);
+    }
+    task.drive(commands).await;
+}
+
+impl Task {
+    async fn drive(&mut self, mut commands: mpsc::Receiver<Command>) {
+        let rib = self.setup.rib.clone();
+        let mut idle_since = tokio::time::Instant::now();
+        loop {
+            if self.live.is_some() || !self.connections.is_empty() {
+                idle_since = tokio::time::Instant::now();
+            }
+            let forget = idle_since + DYNAMIC_KEEP;
+            let over = self.leaving || self.setup.dynamic && tokio::time::Instant::now() >= forget;
+            if over && self.connections.is_empty() && self.to_rib.is_empty() {
+                return;
+            }
+            self.pull();
+            let deadline = self.peer.poll_timeout().map(|at| self.setup.clock.instant(at).into());
+            let wait = deadline.map_or(forget, |d: tokio::time::Instant| d.min(forget));
+            let read = self.to_rib.len() < HELD_BACK;
+            tokio::select! {
+                permit = rib.reserve(), if !self.to_rib.is_empty() => match (permit, self.to_rib.pop_front()) {
+                    (Ok(permit), Some(input)) => permit.send(input),
+                    _ => return,
+                },
+                event = poll_fn(|cx| self.connections.poll_event(cx, read)), if !self.connections.is_empty() => self.event(event),
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wait), if deadline.is_some() || self.setup.dynamic => {
+                    self.peer.handle_timeout(self.setup.clock.now());
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected(conn, remote, local) => self.input(Input::ConnectionEstablished { conn, remote, local }),
+            Event::Failed(conn, error) => {
+                debug!(neighbor = %self.setup.config.name, %conn, %error, "connection failed");
+                self.input(Input::ConnectionFailed { conn });
+            }
+            Event::Data(conn, bytes) => self.input(Input::Received { conn, bytes: &bytes }),
+            Event::Progress(conn, unsent) => self.input(Input::SendProgress { conn, unsent }),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Incoming(stream, remote, local) => self.incoming(stream, remote, local),
+            Command::Updates { session, bytes } => {
+                if let Some(live) = self.live.as_mut().filter(|l| l.number == session) {
+                    live.pulled = false;
+                    self.peer.send_updates(self.setup.clock.now(), bytes);
+                    self.drain();
+                }
+            }
+            Command::Teardown { session, notification, idle_hold } => {
+                if self.live.as_ref().is_some_and(|l| l.number == session) {
+                    self.input(Input::Teardown { notification, idle_hold });
+                }
+            }
+            Command::Reconfigure(speaker, config) => self.reconfigure(speaker, config),
+            Command::SetEnabled(true, _) => {
+                self.enabled = true;
+                self.input(Input::ManualStart);
+            }
+            Command::SetEnabled(false, message) => {
+                self.enabled = false;
+                // RFC 4486 §4: 2, Administrative Shutdown.
+                self.input(Input::ManualStop { subcode: 2, message });
+            }
+            Command::RestartComplete => self.peer.set_restarting(false),
+            Command::InterfacesDown(down) => self.interfaces_down(&down),
+            Command::Status(answer) => {
+                let _ = answer.send(Box::new(self.snapshot()));
+            }
+            Command::Remove(subcode) => {
+                self.leaving = true;
+                self.input(Input::ManualStop { subcode, message: String::new() });
+                self.to_rib.push_back(RibInput::Removed(self.setup.id));
+            }
+        }
+    }
+
+    fn incoming(&mut self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
+        let conn = ConnId(ConnId::INCOMING | NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
+        if let Err(error) = dial::prepare_accepted(&stream, &self.setup.config) {
+            warn!(neighbor = %self.setup.config.name, %error, "accepted connection could not be prepared; closed");
+            return;
+        }
+        self.connections.adopt(conn, stream);
+        self.input(Input::ConnectionIncoming { conn, remote, local });
+    }
+
+    fn reconfigure(&mut self, speaker: Arc<SpeakerConfig>, config: Arc<NeighborConfig>) {
+        let enabled = config.enabled;
+        let outcome = self.peer.reconfigure(self.setup.clock.now(), &speaker, config.clone());
+        if let Reconfigured::Reset(field) = outcome {
+            info!(neighbor = %config.name, field, "session reset: configuration changed");
+        }
+        self.setup.speaker = speaker;
+        self.setup.config = config.clone();
+        self.to_rib.push_back(RibInput::Reconfigured(self.setup.id, config));
+        self.drain();
+        match (self.enabled, enabled) {
+            (false, true) => self.command(Command::SetEnabled(true, String::new())),
+            (true, false) => self.command(Command::SetEnabled(false, "disabled in the configuration".into())),
+            _ => {}
+        }
+    }
+
+    /// A directly connected eBGP session does not wait for its hold timer when the link is down.
+    fn interfaces_down(&mut self, down: &[u32]) {
+        let config = &self.setup.config;
+        let direct = !config.relation.is_internal() && config.multihop.is_none();
+        let Some(live) = &self.live else { return };
+        if let (true, Some(conn)) = (direct, live.ifindex.filter(|i| down.contains(i)).map(|_| live.conn)) {
+            info!(neighbor = %config.name, "interface down: session ended at once");
+            self.connections.abort(conn);
+            self.input(Input::ConnectionFailed { conn });
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.peer.handle_input(self.setup.clock.now(), input);
+        self.drain();
+    }
+
+    /// Does what the core asks for until it asks for nothing more.
+    fn drain(&mut self) {
+        let mut closing = Vec::new();
+        while let Some(output) = self.peer.poll_output() {
+            match output {
+                Output::Connect { conn } => self.connect(conn),
+                Output::Close { conn } => closing.push(conn),
+                Output::StateChanged { from, to } => {
+                    debug!(neighbor = %self.setup.config.name, %from, %to, "state");
+                }
+                Output::Established(session) => self.established(&session),
+                Output::Update(update) => {
+                    for e in &update.errors {
+                        warn!(neighbor = %self.setup.config.name, attribute = e.code, clause = e.clause, verdict = ?e.verdict,
+                            "malformed UPDATE survived: {}", e.what);
+                    }
+                    self.to_rib.push_back(RibInput::Update(self.setup.id, update));
+                }
+                Output::RouteRefresh(refresh) => self.to_rib.push_back(RibInput::RouteRefresh(self.setup.id, refresh)),
+                Output::Down(down) => self.down(&down),
+                Output::OpenFailed(down) => {
+                    info!(neighbor = %self.setup.config.name, "no session: {}", down.reason);
+                }
+            }
+        }
+        for conn in self.connections.ids().into_iter().chain(closing.iter().copied()) {
+            while let Some(message) = self.peer.poll_transmit(conn) {
+                self.connections.send(conn, message);
+            }
+        }
+        for conn in closing {
+            self.connections.close(conn);
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId) {
+        let RemoteAddress::Fixed(address) = self.setup.config.remote else { return };
+        let scope = self.scope(address);
+        self.connections.dial(conn, dial::dial(self.setup.config.clone(), address, scope));
+    }
+
+    /// The interface of a link-local neighbour, as the socket address wants it.
+    fn scope(&self, address: IpAddr) -> u32 {
+        let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        let name = self.setup.config.interface.as_deref().filter(|_| link_local);
+        let table = self.setup.interfaces.borrow();
+        name.and_then(|n| table.iter().find(|c| c.ifname == n)).map_or(0, |c| c.ifindex)
+    }
+
+    fn established(&mut self, session: &Session) {
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        let info = peer_info(&self.setup, session);
+        info!(
+            neighbor = %self.setup.config.name, remote = %session.remote, local = %session.local,
+            remote_as = %info.remote_as, hold_time = session.hold_time, "session established"
+        );
+        self.live = Some(Live { number, conn: session.conn, ifindex: info.ifindex, pulled: false });
+        let task = self.setup.commands.clone();
+        self.to_rib.push_back(RibInput::Up { info: Box::new(info), session: number, task });
+    }
+
+    fn down(&mut self, down: &Down) {
+        warn!(neighbor = %self.setup.config.name, "session down: {}", down.reason);
+        self.live = None;
+        let retain = down.retain.as_ref().filter(|_| !self.leaving);
+        let retain = retain.map(|r| Retain { families: r.families.clone(), restart_time: r.restart_time });
+        self.to_rib.push_back(RibInput::Down(self.setup.id, retain));
+    }
+
+    /// Asks the RIB for more when the socket has taken nearly all.
+    fn pull(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        if !live.pulled && self.connections.queued(live.conn).is_some_and(|q| q < LOW_WATER) {
+            live.pulled = true;
+            self.to_rib.push_back(RibInput::Pull(self.setup.id));
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            id: self.setup.id,
+            config: self.setup.config.clone(),
+            dynamic: self.setup.dynamic,
+            enabled: self.enabled,
+            status: self.peer.status(),
+            now: self.setup.clock.now(),
+        }
+    }
+}
+
+/// The session with what only the interfaces know: where it runs, and which addresses we can offer as next hops.
+fn peer_info(setup: &Setup, session: &Session) -> PeerInfo {
+    let table = setup.interfaces.borrow().clone();
+    let (address, local_address) = (session.remote.ip(), session.local.ip());
+    let ours = table.iter().find(|c| c.address == local_address);
+    let shared = |c: &&bgp_core::rib::Connected| c.prefix.contains(address) && c.prefix.len() < c.prefix.max_len();
+    let scope = match session.remote {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
+        _ => None,
+    };
+    // On a connected subnet: the interface that holds our end and reaches theirs.
+    let direct = scope.or_else(|| table.iter().filter(|c| c.address == local_address).find(shared).map(|c| c.ifindex));
+    let ifindex = direct.or(ours.map(|c| c.ifindex));
+    let v6 = |want: fn(&Ipv6Addr) -> bool| {
+        table.iter().filter(|c| Some(c.ifindex) == ifindex).find_map(|c| match c.address {
+            IpAddr::V6(a) if want(&a) => Some(a),
+            _ => None,
+        })
+    };
+    PeerInfo {
+        id: setup.id,
+        config: setup.config.clone(),
+        session: session.context.clone(),
+        remote_as: session.peer_open.asn,
+        bgp_identifier: session.peer_open.bgp_identifier,
+        address,
+        local_address,
+        local_ipv4: match local_address {
+            IpAddr::V4(a) => Some(a),
+            IpAddr::V6(_) => table.iter().filter(|c| Some(c.ifindex) == ifindex).find_map(|c| match c.address {
+                IpAddr::V4(a) if !a.is_loopback() => Some(a),
+                _ => None,
+            }),
+        },
+        local_ipv6: match local_address {
+            IpAddr::V6(a) if !a.is_unicast_link_local() => Some(a),
+            _ => v6(|a| !a.is_unicast_link_local() && !a.is_loopback()),
+        },
+        local_ipv6_link_local: v6(Ipv6Addr::is_unicast_link_local),
+        ifindex: direct,
+        peer_role: session.peer_open.capabilities.iter().find_map(|c| match c {
+            Capability::Role(role) => Some(*role),
+            _ => None,
+        }),
+        graceful_restart: session.graceful_restart.clone(),
+        enhanced_refresh: session.enhanced_refresh,
+    }
+}

@@ -1,0 +1,308 @@
+//! The RIB's thread: the one owner of the [`Rib`].
+//!
+//! The way of a route: a neighbour's UPDATE from the queue -> [`Rib::update`] -> wants to the FIB thread, its answers back
+//! by the queue -> a neighbour that pulled gets UPDATEs, at most [`UPDATE_BYTES`] an answer. Questions are answered in
+//! slices between these.
+//! Invariants: this thread waits for nobody: towards the FIB it keeps at most [`WANTS_IN_FLIGHT`] wants under way,
+//! towards a neighbour one answer a pull, towards the supervisor it sets a value. Links come first, then the queue, then
+//! questions.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use bgp_core::config::NeighborConfig;
+use bgp_core::rib::{ConnectedTable, FibChange, MaxPrefixExceeded, PeerId, Rib, RibEvent};
+use bgp_wire::Notification;
+use daemonbase::Clock;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::fib_task::FibInput;
+use crate::messages::{Command, Query, RibInput, Step};
+
+/// Octets of UPDATEs in one answer to a pull.
+const UPDATE_BYTES: usize = 64 * 1024;
+/// Inputs taken before the outputs are looked at.
+const BATCH: usize = 32;
+/// Wants in one message to the FIB thread.
+const WANTS: usize = 1024;
+/// Wants on their way to the FIB thread; beyond that they stay in the RIB, where newer ones replace them.
+const WANTS_IN_FLIGHT: usize = 8 * WANTS;
+/// How soon a question whose reader is slow is asked again.
+const BLOCKED: Duration = Duration::from_millis(5);
+
+/// What the thread is made of.
+pub struct Setup {
+    /// The RIB.
+    pub rib: Rib,
+    /// The clock all tasks share.
+    pub clock: Clock,
+    /// From everybody.
+    pub inputs: mpsc::Receiver<RibInput>,
+    /// Interfaces and addresses.
+    pub interfaces: watch::Receiver<Arc<ConnectedTable>>,
+    /// To the FIB thread; `None`: no kernel table is kept.
+    pub fib: Option<FibLink>,
+    /// Set to false when the first decision after a restart is made.
+    pub restarting: watch::Sender<bool>,
+}
+
+/// The way to the FIB thread.
+#[derive(Clone)]
+pub struct FibLink {
+    /// Its queue.
+    pub inputs: SyncSender<FibInput>,
+    /// Wants that it has not taken yet.
+    pub in_flight: Arc<AtomicUsize>,
+}
+
+struct Session {
+    number: u64,
+    config: Arc<NeighborConfig>,
+    task: mpsc::Sender<Command>,
+    /// It has pulled and there was nothing.
+    hungry: bool,
+    /// Its end is ordered; what still comes from it is dropped.
+    ending: bool,
+}
+
+struct Task {
+    rib: Rib,
+    clock: Clock,
+    fib: Option<FibLink>,
+    restarting: watch::Sender<bool>,
+    sessions: HashMap<PeerId, Session>,
+    queries: Vec<Box<dyn Query>>,
+    /// A stale sweep that the FIB's queue had no room for.
+    sweep: bool,
+    refused: HashSet<net_types::Prefix>,
+}
+
+/// Runs until every sender is gone.
+pub async fn run(setup: Setup) {
+    let Setup { rib, clock, mut inputs, mut interfaces, fib, restarting } = setup;
+    let mut task = Task {
+        rib,
+        clock,
+        fib,
+        restarting,
+        sessions: HashMap::new(),
+        queries: Vec::new(),
+        sweep: false,
+        refused: HashSet::new(),
+    };
+    let table = interfaces.borrow_and_update().clone();
+    task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut asked = Ask::Idle;
+    loop {
+        task.outputs();
+        let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));
+        let again = match asked {
+            Ask::Idle => None,
+            Ask::Now => Some(Instant::now()),
+            Ask::Later => Some(Instant::now() + BLOCKED),
+        };
+        let wake = [due, again].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            Ok(()) = interfaces.changed() => {
+                let table = interfaces.borrow_and_update().clone();
+                task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
+            }
+            n = inputs.recv_many(&mut batch, BATCH) => {
+                if n == 0 {
+                    return;
+                }
+                batch.drain(..).for_each(|input| task.input(input));
+            }
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
+        let now = clock.now();
+        if task.rib.poll_timeout().is_some_and(|at| at <= now) {
+            task.rib.handle_timeout(now);
+        }
+        task.outputs();
+        asked = task.ask();
+    }
+}
+
+enum Ask {
+    Idle,
+    Now,
+    Later,
+}
+
+impl Task {
+    fn input(&mut self, input: RibInput) {
+        let now = self.clock.now();
+        match input {
+            RibInput::Configured(id, config) => self.rib.peer_configured(id, config),
+            RibInput::Reconfigured(id, config) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.config = config.clone();
+                }
+                self.rib.peer_reconfigured(now, id, config);
+            }
+            RibInput::Removed(id) => {
+                self.sessions.remove(&id);
+                self.rib.peer_removed(now, id);
+            }
+            RibInput::Up { info, session, task } => {
+                let config = info.config.clone();
+                let live = Session { number: session, config, task, hungry: false, ending: false };
+                self.sessions.insert(info.id, live);
+                self.rib.peer_up(now, *info);
+            }
+            RibInput::Down(id, retain) => {
+                self.sessions.remove(&id);
+                self.rib.peer_down(now, id, retain);
+            }
+            RibInput::Update(id, update) => {
+                if self.sessions.get(&id).is_some_and(|s| !s.ending)
+                    && let Some(exceeded) = self.rib.update(now, id, *update)
+                {
+                    self.over_limit(id, &exceeded);
+                }
+            }
+            RibInput::RouteRefresh(id, refresh) => self.rib.route_refresh(now, id, refresh),
+            RibInput::Pull(id) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.hungry = true;
+                    self.feed(id);
+                }
+            }
+            RibInput::Announcements(prefixes) => self.rib.set_announcements(now, prefixes.into_iter().collect()),
+            RibInput::Speaker(speaker) => self.rib.set_speaker(now, *speaker),
+            RibInput::Fib(results) => {
+                for r in results {
+                    self.rib.fib_result(r.prefix, r.cookie, r.result);
+                }
+            }
+            RibInput::Query(query) => self.queries.push(query),
+        }
+    }
+
+    /// RFC 4271 §6.7, RFC 4486 §4: Cease, Maximum Number of Prefixes Reached, with AFI, SAFI and the bound.
+    fn over_limit(&mut self, id: PeerId, exceeded: &MaxPrefixExceeded) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.ending = true;
+        let MaxPrefixExceeded { family, limit } = exceeded;
+        let mut data = family.afi.0.to_be_bytes().to_vec();
+        data.push(family.safi.0);
+        data.extend(limit.to_be_bytes());
+        let idle_hold = session.config.max_prefix.get(family).and_then(|m| m.restart);
+        warn!(neighbor = %session.config.name, %family, limit, ?idle_hold, "more prefixes than max_prefix: session ends");
+        let notification = Notification::with_data(6, 1, &data);
+        let order = Command::Teardown { session: session.number, notification, idle_hold };
+        if session.task.try_send(order).is_err() {
+            // Its queue cannot be full of what we send; full of callers it can be, so the next UPDATE tries again.
+            session.ending = false;
+        }
+    }
+
+    /// Answers a pull, if there is something to say.
+    fn feed(&mut self, id: PeerId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|s| s.hungry) else { return };
+        let Some(bytes) = self.rib.next_updates(self.clock.now(), id, UPDATE_BYTES) else { return };
+        session.hungry = false;
+        if session.task.try_send(Command::Updates { session: session.number, bytes }).is_err()
+            && !session.task.is_closed()
+        {
+            // Lost UPDATEs cannot be had back: end the session and begin anew (6/8, Out of Resources).
+            warn!(neighbor = %session.config.name, "its queue is full, session ends");
+            let (task, number) = (session.task.clone(), session.number);
+            tokio::spawn(async move {
+                let notification = Notification::cease(8);
+                let idle_hold = Some(Duration::from_secs(5));
+                let _ = task.send(Command::Teardown { session: number, notification, idle_hold }).await;
+            });
+        }
+    }
+
+    fn outputs(&mut self) {
+        self.wants();
+        while let Some(event) = self.rib.poll_event() {
+            self.event(event);
+        }
+        if self.sweep
+            && let Some(fib) = &self.fib
+            && fib.inputs.try_send(FibInput::Sweep).is_ok()
+        {
+            self.sweep = false;
+        }
+        while let Some(id) = self.rib.poll_ready_peer() {
+            self.feed(id);
+        }
+    }
+
+    /// Hands wants to the FIB thread, in batches, while it keeps up.
+    fn wants(&mut self) {
+        let Some(fib) = &self.fib else {
+            // Without a kernel table every want is true at once.
+            while let Some(FibChange { prefix, cookie, .. }) = self.rib.poll_fib() {
+                self.rib.fib_result(prefix, cookie, Ok(()));
+            }
+            return;
+        };
+        while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
+            let batch: Vec<FibChange> = std::iter::from_fn(|| self.rib.poll_fib()).take(WANTS).collect();
+            if batch.is_empty() {
+                return;
+            }
+            fib.in_flight.fetch_add(batch.len(), Ordering::AcqRel);
+            // The queue holds more messages than this limit lets be under way.
+            if let Err(TrySendError::Full(_)) = fib.inputs.try_send(FibInput::Wants(batch)) {
+                warn!("the FIB's queue is full, which is a defect; the next full pass repairs it");
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, event: RibEvent) {
+        match event {
+            RibEvent::RestartComplete { deferral_expired } => {
+                info!(deferral_expired, "restart complete: first decision made, stale kernel routes go");
+                self.sweep = self.fib.is_some();
+                self.restarting.send_replace(false);
+            }
+            RibEvent::EndOfRibReceived { peer, family } => {
+                let name = self.sessions.get(&peer).map_or("", |s| s.config.name.as_str());
+                info!(neighbor = name, %family, "End-of-RIB");
+            }
+            RibEvent::StalePurged { peer, family, count, why } => {
+                let name = self.sessions.get(&peer).map_or("", |s| s.config.name.as_str());
+                info!(neighbor = name, id = peer.0, %family, count, "stale routes removed: {why}");
+            }
+            RibEvent::AnnouncementRefused { prefix } => {
+                if self.refused.insert(prefix) {
+                    warn!(%prefix, "asked to announce what is not within bgp.own_prefixes: refused");
+                }
+            }
+        }
+    }
+
+    /// One slice of every question.
+    fn ask(&mut self) -> Ask {
+        let (rib, now) = (&self.rib, self.clock.now());
+        let mut ask = Ask::Idle;
+        self.queries.retain_mut(|query| match query.step(rib, now) {
+            Step::Done => false,
+            Step::More => {
+                ask = Ask::Now;
+                true
+            }
+            Step::Blocked => {
+                if matches!(ask, Ask::Idle) {
+                    ask = Ask::Later;
+                }
+                true
+            }
+        });
+        ask
+    }
+}

@@ -1,0 +1,137 @@
+//! From our values to the messages of bgpd.proto.
+
+use api::bgpd::{self as pb};
+use bgp_core::rib::{ConnectedTable, ExplainedPath, FibState, NeighborFamilyCounts, ResolvedNextHop, RouteEntry};
+use bgp_wire::Origin;
+use net_types::Monotime;
+
+use crate::directory::Directory;
+use crate::fib_task::Line;
+use crate::messages::Snapshot;
+
+/// What turns numbers into names.
+pub(super) struct Names<'a> {
+    pub(super) directory: &'a Directory,
+    pub(super) interfaces: &'a ConnectedTable,
+    /// A kernel table is kept; without one nothing is "installed".
+    pub(super) fib: bool,
+}
+
+impl Names<'_> {
+    fn interface(&self, ifindex: u32) -> String {
+        let row = self.interfaces.iter().find(|c| c.ifindex == ifindex);
+        row.map_or_else(|| format!("#{ifindex}"), |c| c.ifname.clone())
+    }
+
+    fn hop(&self, gateway: Option<std::net::IpAddr>, ifindex: u32) -> String {
+        let dev = self.interface(ifindex);
+        gateway.map_or_else(|| format!("dev {dev}"), |g| format!("{g} dev {dev}"))
+    }
+
+    fn resolved(&self, hop: &ResolvedNextHop) -> String {
+        self.hop(hop.gateway, hop.ifindex)
+    }
+
+    pub(super) fn route(&self, e: &RouteEntry, now: Monotime) -> pb::Route {
+        let a = &e.attributes;
+        let text = |list: &[_]| list.iter().map(ToString::to_string).collect();
+        pb::Route {
+            prefix: e.prefix.to_string(),
+            neighbor: self.directory.name(e.peer),
+            next_hop: e.next_hop.to_string(),
+            as_path: a.as_path.to_string(),
+            origin: match a.origin {
+                Origin::Igp => "igp",
+                Origin::Egp => "egp",
+                Origin::Incomplete => "incomplete",
+            }
+            .into(),
+            med: a.med,
+            local_pref: a.local_pref,
+            communities: a.communities.iter().map(ToString::to_string).collect(),
+            extended_communities: a.extended_communities.iter().map(ToString::to_string).collect(),
+            large_communities: a.large_communities.iter().map(ToString::to_string).collect(),
+            originator_id: a.originator_id.map_or_else(String::new, |o| o.to_string()),
+            cluster_list: text(&a.cluster_list),
+            otc: a.otc.map(|o| o.0),
+            atomic_aggregate: a.atomic_aggregate,
+            aggregator: a.aggregator.map_or_else(String::new, |g| format!("{} {}", g.asn, g.address)),
+            unknown_attributes: a
+                .unknown
+                .iter()
+                .map(|u| {
+                    let hex: String = u.value.iter().map(|b| format!("{b:02x}")).collect();
+                    format!("{} {:#04x} {hex}", u.code, u.flags)
+                })
+                .collect(),
+            best: e.best,
+            stale: e.stale,
+            accepted: e.accepted,
+            reason: e.reason.clone(),
+            resolved: e.resolved.iter().map(|h| self.resolved(h)).collect(),
+            fib_installed: self.fib && e.fib == FibState::Installed,
+            age_seconds: now.since(e.received).as_secs(),
+            source: e.source.into(),
+        }
+    }
+
+    pub(super) fn explained(&self, p: &ExplainedPath, now: Monotime) -> pb::ExplainedPath {
+        pb::ExplainedPath {
+            route: Some(self.route(&p.route, now)),
+            outcome: p.outcome.as_str().into(),
+            step: p.step.clone(),
+            this_value: p.this_value.clone(),
+            best_value: p.best_value.clone(),
+        }
+    }
+
+    pub(super) fn fib(&self, line: &Line) -> pb::FibRoute {
+        let hops: Vec<String> = line.hops.iter().map(|h| self.hop(h.gateway, h.ifindex)).collect();
+        let discard = hops.is_empty() && line.state != "stale";
+        pb::FibRoute {
+            prefix: line.prefix.to_string(),
+            nexthop_id: line.nexthop_id.unwrap_or_default(),
+            next_hops: if discard { vec!["discard".into()] } else { hops },
+            state: line.state.into(),
+            error: line.error.clone(),
+        }
+    }
+}
+
+pub(super) fn neighbor(s: &Snapshot, address: std::net::IpAddr, counts: &[NeighborFamilyCounts]) -> pb::Neighbor {
+    let (c, st) = (&s.config, &s.status);
+    let counted = |n: &NeighborFamilyCounts| pb::NeighborFamily {
+        family: n.family.to_string(),
+        received: n.received as u64,
+        accepted: n.accepted as u64,
+        sent: n.sent as u64,
+        stale: n.stale as u64,
+        end_of_rib_received: n.end_of_rib_received,
+    };
+    pb::Neighbor {
+        name: c.name.clone(),
+        address: address.to_string(),
+        remote_as: c.remote_as.0,
+        relation: c.relation.to_string(),
+        state: st.state.to_string(),
+        state_seconds: s.now.since(st.state_since).as_secs(),
+        bgp_identifier: st.bgp_identifier.map_or_else(String::new, |i| i.to_string()),
+        hold_time: st.hold_time.unwrap_or(c.hold_time).into(),
+        families: counts.iter().filter(|n| c.families.contains(&n.family)).map(counted).collect(),
+        capabilities_sent: st.capabilities_sent.iter().map(ToString::to_string).collect(),
+        capabilities_received: st.capabilities_received.iter().map(ToString::to_string).collect(),
+        last_error: st.last_error.clone(),
+        messages_received: st.messages_received,
+        messages_sent: st.messages_sent,
+        updates_received: st.updates_received,
+        updates_sent: st.updates_sent,
+        established_transitions: st.established_transitions,
+        description: c.description.clone(),
+        dynamic: s.dynamic,
+        enabled: s.enabled,
+        update_errors: st.update_errors,
+        local_address: st.local.map_or_else(String::new, |a| a.ip().to_string()),
+        local_port: st.local.map_or(0, |a| a.port().into()),
+        remote_port: st.remote.map_or(0, |a| a.port().into()),
+    }
+}

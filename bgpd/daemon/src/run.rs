@@ -1,0 +1,209 @@
+//! The daemon from start to end, in the one order that works: file, lock, sockets, kernel, capabilities, threads, tasks.
+//!
+//! Stopping (SIGTERM) is friendly to forwarding: kernel routes stay and connections end without a NOTIFICATION, so
+//! neighbours that agreed on graceful restart keep our routes and the next start adopts everything (RFC 4724). To leave
+//! for good, `--stop=withdraw` makes SIGTERM say Cease to everybody and take the kernel routes away.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+
+use anyhow::Context;
+use bgp_core::rib::Rib;
+use daemonbase::privileges::{ROUTING, drop_privileges};
+use daemonbase::signals::{Signal, Signals};
+use daemonbase::state::StateDir;
+use daemonbase::{Clock, exit, logging, notify};
+use kernel::{FibConfig, FibSync, InterfaceMonitor, Netlink};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::fib_task::{self, FIB_QUEUE};
+use crate::messages::{RIB_QUEUE, SUPERVISOR_QUEUE};
+use crate::net::listener;
+use crate::rib_task::{self, FibLink};
+use crate::supervisor::{Overview, Publish, Shared, Supervisor, SupervisorInput};
+use crate::{ifmon, ipam_client, restart, rpc};
+
+/// Runs until stopped. A refused configuration is printed as its one line and gives exit code 2.
+pub fn run(file: &Path, withdraw: bool) -> ExitCode {
+    match start(file, withdraw) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(e) => {
+            // A ConfigError shows as its line and nothing else.
+            eprintln!("{e:#}");
+            let refused = e.downcast_ref::<crate::config::ConfigError>().is_some();
+            ExitCode::from(if refused { exit::USAGE } else { exit::FINDING })
+        }
+    }
+}
+
+/// Says OK or prints the one line.
+pub fn check(file: &Path) -> ExitCode {
+    use std::io::Write;
+    match Config::load(file) {
+        Ok(_) => {
+            let _ = writeln!(std::io::stdout(), "OK");
+            ExitCode::from(exit::OK)
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    logging::init(&config.daemon.log)?;
+    let state_dir = Arc::new(StateDir::open(&config.daemon.state_dir, "bgpd")?);
+    let bound = listener::bind_all(&config.listen, &config.places, &[])?;
+    drop_privileges(ROUTING)?;
+    let (interfaces, monitor) = InterfaceMonitor::open()?;
+    let fib = open_fib(&config)?;
+    let keep = config.neighbors.values().map(|n| n.gr_restart_time).max().unwrap_or(0);
+    let restarting = match &fib {
+        Some(fib) => fib.iter().next().is_some(),
+        None => restart::ran_lately(&state_dir, Duration::from_secs(keep.into())),
+    };
+    restart::note(&state_dir);
+    info!(
+        version = env!("CARGO_PKG_VERSION"), local_as = %config.speaker.local_as, router_id = %config.speaker.router_id,
+        neighbors = config.neighbors.len(), restarting, "bgpd starts"
+    );
+
+    let clock = Clock::start();
+    let (rib_tx, rib_rx) = mpsc::channel(RIB_QUEUE);
+    let (supervisor_tx, supervisor_rx) = mpsc::channel(SUPERVISOR_QUEUE);
+    let (interfaces_tx, interfaces_rx) = watch::channel(Arc::new(ifmon::connected(&interfaces)));
+    let (directory_tx, directory_rx) = watch::channel(Arc::new(Directory::default()));
+    let (ipam_tx, ipam_rx) = watch::channel(ipam_client::State::default());
+    let (overview_tx, overview_rx) = watch::channel(Overview::default());
+    let (restarting_tx, restarting_rx) = watch::channel(restarting);
+
+    let link = fib.map(|fib| {
+        let (inputs, receiver) = std_mpsc::sync_channel(FIB_QUEUE);
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let (counter, rib) = (in_flight.clone(), rib_tx.clone());
+        thread("fib", move || fib_task::run(fib, &receiver, &counter, &rib));
+        FibLink { inputs, in_flight }
+    });
+    let fib_inputs = link.as_ref().map(|l| l.inputs.clone());
+    let rib = rib_task::Setup {
+        rib: Rib::new(config.speaker.clone(), clock.now(), restarting),
+        clock,
+        inputs: rib_rx,
+        interfaces: interfaces_rx.clone(),
+        fib: link,
+        restarting: restarting_tx,
+    };
+    thread("rib", move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime.block_on(rib_task::run(rib)),
+        Err(e) => error!("the RIB has no runtime: {e}"),
+    });
+    let (fib_too, supervisor_too) = (fib_inputs.clone(), supervisor_tx.clone());
+    thread("interfaces", move || {
+        ifmon::run(interfaces, monitor, &interfaces_tx, fib_too.as_ref(), &supervisor_too);
+    });
+
+    let shared = Shared {
+        clock,
+        rib: rib_tx,
+        supervisor: supervisor_tx,
+        directory: directory_rx,
+        interfaces: interfaces_rx,
+        ipam: ipam_rx,
+        overview: overview_rx,
+        restarting: restarting_rx,
+        fib: fib_inputs,
+    };
+    let publish = Publish { directory: directory_tx, ipam: ipam_tx, overview: overview_tx };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("net").build()?;
+    let run_dir = config.daemon.run_dir.clone();
+    let file = file.to_path_buf();
+    runtime.block_on(async move {
+        let mut signals = Signals::new()?;
+        let sockets = rpc::Sockets::bind(&run_dir).await?;
+        let (stop, stopped) = watch::channel(false);
+        let supervisor =
+            Supervisor::start(file, config, shared.clone(), publish, bound, state_dir.clone(), supervisor_rx).await?;
+        sockets.serve(&shared, &stopped);
+        let supervisor = tokio::spawn(supervisor.run());
+        notify::ready("running");
+        serve(&mut signals, &shared, &state_dir).await;
+        notify::stopping();
+        leave(&shared, withdraw).await;
+        restart::note(&state_dir);
+        stop.send_replace(true);
+        supervisor.abort();
+        info!(withdraw, "bgpd stops");
+        anyhow::Ok(())
+    })?;
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    Ok(())
+}
+
+fn open_fib(config: &Config) -> anyhow::Result<Option<FibSync<Netlink>>> {
+    if !config.fib.enabled {
+        return Ok(None);
+    }
+    let fib = FibConfig {
+        rtproto: config.fib.rtproto,
+        table: config.fib.table,
+        metric: config.fib.metric,
+        ..FibConfig::default()
+    };
+    let why = "the kernel's table cannot be used; run as root or with CAP_NET_ADMIN, or set [fib] enabled = false";
+    let kernel = Netlink::open(fib).context(why)?;
+    Ok(Some(FibSync::open(kernel, fib).context(why)?))
+}
+
+fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) {
+    let guarded = move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        if ended.is_err() {
+            // Half a daemon would announce what it no longer forwards; a new one adopts what stands.
+            error!("thread {name} broke, which is a defect: bgpd ends so that it can be started anew");
+            std::process::exit(exit::FINDING.into());
+        }
+    };
+    if let Err(e) = std::thread::Builder::new().name(name.into()).spawn(guarded) {
+        error!("no thread for {name}: {e}");
+        std::process::exit(exit::FINDING.into());
+    }
+}
+
+/// Signals and the note of our life, until told to stop.
+async fn serve(signals: &mut Signals, shared: &Shared, state_dir: &Arc<StateDir>) {
+    let mut renew = tokio::time::interval(restart::RENEW);
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => return,
+                Signal::Reload => {
+                    let (answer, _) = oneshot::channel();
+                    let _ = shared.supervisor.send(SupervisorInput::Reload(answer)).await;
+                }
+            },
+            _ = renew.tick() => {
+                let dir = state_dir.clone();
+                tokio::task::spawn_blocking(move || restart::note(&dir));
+            }
+        }
+    }
+}
+
+/// Says Cease to all and takes the routes away, if that is what stopping means; else leaves all as it stands.
+async fn leave(shared: &Shared, withdraw: bool) {
+    if !withdraw {
+        return;
+    }
+    let (answer, done) = oneshot::channel();
+    if shared.supervisor.send(SupervisorInput::Shutdown(answer)).await.is_ok() {
+        let _ = tokio::time::timeout(Duration::from_secs(5), done).await;
+    }
+}
