@@ -311,3 +311,7 @@ pub fn lost_against(keys: &[PathKey], lost: &[Option<Step>], i: usize, best: usi
         .min_by_key(|(_, (other, _))| other.med)
         .map_or(best, |(j, _)| j)
 }
+
+#[cfg(test)]
+#[path = "decision_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ use super::next_hop::{
     needs_link,
 };
 use super::origin;
-use super::out::BestView;
+use super::out::{BestView, Offer};
 use super::peers::{Peer, Session, key_source, route_source};
 use super::pool::AttributePool;
 use super::table::{Best, Destination, Path, Table};
@@ -32,16 +32,6 @@ use crate::policy::{self, Refusal};
 
 /// Resolutions of one next hop in one settling before it counts as going round.
 const MAX_RESOLUTIONS: u32 = 16;
-
-/// What may be said about a prefix now.
-pub(super) enum Exportable<'a> {
-    /// Nothing: what was announced must be withdrawn.
-    Withdrawn,
-    /// A new best path waits for the kernel: what was announced stays, nothing new is said.
-    Pending,
-    /// This route.
-    Route(BestView<'a>),
-}
 
 /// What one path is.
 pub(super) struct NewPath {
@@ -504,22 +494,22 @@ impl LocRib {
     }
 
     /// What may be said about `prefix`.
-    pub(super) fn exportable(&self, prefix: &Prefix) -> Exportable<'_> {
-        let Some(destination) = self.table.get(prefix) else { return Exportable::Withdrawn };
-        let Some(path) = destination.best_path() else { return Exportable::Withdrawn };
+    pub(super) fn exportable(&self, prefix: &Prefix) -> Offer<'_> {
+        let Some(destination) = self.table.get(prefix) else { return Offer::Withdrawn };
+        let Some(path) = destination.best_path() else { return Offer::Withdrawn };
         let (Ok(attributes), Some(entry)) = (&path.post, self.next_hops.get(path.next_hop)) else {
-            return Exportable::Withdrawn;
+            return Offer::Withdrawn;
         };
         if self.speaker.wait_for_fib {
             match destination.fib.state {
                 SlotState::NotWanted | SlotState::Installed => {}
-                SlotState::Pending => return Exportable::Pending,
-                SlotState::Failed => return Exportable::Withdrawn,
+                SlotState::Pending => return Offer::Pending,
+                SlotState::Failed => return Offer::Withdrawn,
             }
         }
         match route_source(&self.peers, &self.speaker, path.peer, path.path_id) {
-            Some(source) => Exportable::Route(BestView { source, next_hop: entry.key.next_hop, attributes }),
-            None => Exportable::Withdrawn,
+            Some(source) => Offer::Route(BestView { source, next_hop: entry.key.next_hop, attributes }),
+            None => Offer::Withdrawn,
         }
     }
 }

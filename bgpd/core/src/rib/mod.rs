@@ -34,6 +34,8 @@ mod peers;
 mod pool;
 mod query;
 mod table;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -45,7 +47,7 @@ use net_types::{Family, Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
 use fib::SlotState;
-use loc_rib::{Exportable, LocRib, NewPath};
+use loc_rib::{LocRib, NewPath};
 use out::AdjRibOut;
 use peers::{Peer, Session};
 
@@ -319,11 +321,8 @@ impl Rib {
     /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything.
     pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Bytes> {
         let loc = &self.loc;
-        let view = |prefix: &Prefix| match loc.exportable(prefix) {
-            Exportable::Route(best) => Some(best),
-            Exportable::Withdrawn | Exportable::Pending => None,
-        };
-        let bytes = if self.may_send() { self.out.next_updates(id, view, budget_bytes) } else { None };
+        let offer = |prefix: &Prefix| loc.exportable(prefix);
+        let bytes = if self.may_send() { self.out.next_updates(id, offer, budget_bytes) } else { None };
         if bytes.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
             self.caught_up.insert(id);
         }
@@ -369,10 +368,7 @@ impl Rib {
 
     fn mark_changed(&mut self) {
         for prefix in std::mem::take(&mut self.loc.changed) {
-            // One that waits for the kernel is marked again by its answer; until then what was said stays.
-            if !matches!(self.loc.exportable(&prefix), Exportable::Pending) {
-                self.out.mark_changed(prefix);
-            }
+            self.out.mark_changed(prefix);
         }
     }
 }

@@ -8,7 +8,7 @@ use bgp_wire::{NextHop, PathAttributes};
 use bytes::Bytes;
 use net_types::{Family, Prefix};
 
-use super::BestView;
+use super::Offer;
 use super::member::{Member, WalkKind};
 use super::plan::{Encoded, Marker, Plan, Step, encode};
 use super::pool::Pool;
@@ -175,13 +175,19 @@ impl Group {
     }
 
     /// Judges up to `limit` marked prefixes; those whose export changed go to the end of the log.
-    fn judge<'v>(&mut self, speaker: &SpeakerConfig, view: &impl Fn(&Prefix) -> Option<BestView<'v>>, limit: usize) {
+    fn judge<'v>(&mut self, speaker: &SpeakerConfig, view: &impl Fn(&Prefix) -> Offer<'v>, limit: usize) {
         // Consecutive prefixes mostly share their attributes: the last answer serves again.
         let mut last: Option<(*const PathAttributes, PeerId, SourceKind, Arc<PathAttributes>)> = None;
         for _ in 0..limit {
             let Some((_, prefix)) = self.marked.pop_first() else { break };
             self.marked_at.remove(&prefix);
-            let exported = view(&prefix).and_then(|best| {
+            let best = match view(&prefix) {
+                Offer::Route(best) => Some(best),
+                Offer::Withdrawn => None,
+                // What was said stays; the RIB marks the prefix again when the wait is over.
+                Offer::Pending => continue,
+            };
+            let exported = best.and_then(|best| {
                 let source = &best.source;
                 let next_hop = self.profile.verdict(speaker, source, &prefix, &best.next_hop, best.attributes).ok()?;
                 let key = (Arc::as_ptr(best.attributes), source.peer, source.kind);
@@ -221,7 +227,7 @@ impl Group {
         &mut self,
         speaker: &SpeakerConfig,
         peer: PeerId,
-        view: &impl Fn(&Prefix) -> Option<BestView<'v>>,
+        view: &impl Fn(&Prefix) -> Offer<'v>,
         budget: usize,
     ) -> Option<Bytes> {
         // A route on the wire takes two octets at least; four on average is little.

@@ -52,6 +52,24 @@ pub struct BestView<'a> {
     pub attributes: &'a Arc<PathAttributes>,
 }
 
+/// What the RIB lets be said about a prefix now.
+#[derive(Clone, Copy, Debug)]
+pub enum Offer<'a> {
+    /// Nothing: what was announced must be withdrawn.
+    Withdrawn,
+    /// A new best path waits for the kernel: what was announced stays, nothing new is said. The prefix is marked again
+    /// when the wait ends.
+    Pending,
+    /// This route.
+    Route(BestView<'a>),
+}
+
+impl<'a> From<Option<BestView<'a>>> for Offer<'a> {
+    fn from(best: Option<BestView<'a>>) -> Offer<'a> {
+        best.map_or(Offer::Withdrawn, Offer::Route)
+    }
+}
+
 /// Counters of one neighbour and family.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OutCounters {
@@ -167,14 +185,14 @@ impl AdjRibOut {
 
     /// The next whole messages for a neighbour, about `budget` octets (at least one route); `None`: it has been told
     /// everything. `view` gives the best path of a prefix as it is now, if it may be announced.
-    pub fn next_updates<'v>(
+    pub fn next_updates<'v, V: Into<Offer<'v>>>(
         &mut self,
         peer: PeerId,
-        view: impl Fn(&Prefix) -> Option<BestView<'v>>,
+        view: impl Fn(&Prefix) -> V,
         budget: usize,
     ) -> Option<Bytes> {
         let group = self.groups.get_mut(self.peers.get(&peer)?)?;
-        group.pull(&self.speaker, peer, &view, budget)
+        group.pull(&self.speaker, peer, &|prefix: &Prefix| view(prefix).into(), budget)
     }
 
     /// Counters of a neighbour, per family.
