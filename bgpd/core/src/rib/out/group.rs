@@ -244,6 +244,7 @@ impl Group {
                 families: &self.profile.context().families,
                 plan: Plan::default(),
                 cost: 0,
+                walked: BTreeSet::new(),
                 counted: BTreeSet::new(),
             };
             let moved = planner.run(member, budget);
@@ -313,13 +314,14 @@ struct Planner<'a> {
     families: &'a [Family],
     plan: Plan,
     cost: usize,
+    /// Slots that the walk names: the log need not name them again.
+    walked: BTreeSet<u32>,
     /// Attribute sets that the cost holds already.
     counted: BTreeSet<*const PathAttributes>,
 }
 
 impl Planner<'_> {
-    /// Fills the plan and moves the member's position and walks accordingly; true if they moved. Walk and log never
-    /// name the same slot: the walk has those that did not change since it began.
+    /// Fills the plan and moves the member's position and walk accordingly; true if they moved.
     fn run(&mut self, member: &mut Member, budget: usize) -> bool {
         let position = member.position;
         let mut moved = self.begin(member);
@@ -334,7 +336,9 @@ impl Planner<'_> {
                 member.position = told;
                 break;
             }
-            self.step(member, slot);
+            if !self.walked.contains(&slot) {
+                self.step(member, slot);
+            }
             told = seq;
         }
         moved |= member.position != position;
@@ -352,33 +356,39 @@ impl Planner<'_> {
         true
     }
 
+    /// First the log catches up with all that was marked before the walk (in a new group that is the whole table); then
+    /// every slot is looked at, and those that the log did not tell since the walk began are told now, in their newest
+    /// state. So when the walk ends, everything was told once since it began, whatever changed meanwhile, and it does end.
     fn walk(&mut self, member: &mut Member, budget: usize) -> bool {
         let Some(mut walk) = member.walks.pop_front() else { return false };
-        let start = walk.cursor;
+        let mut moved = false;
+        if walk.target.is_none() && self.first_mark.is_none_or(|m| m > walk.mark) {
+            (walk.target, moved) = (Some(self.last_seq), true);
+        }
+        if walk.end.is_none() && walk.target.is_some_and(|t| member.position >= t) {
+            // Slots made or reused from here on are news, not part of what is walked.
+            (walk.end, moved) = (Some(self.slots.len()), true);
+        }
         while let Some(slot) = self.slots.get(walk.cursor as usize) {
-            if self.cost >= budget {
+            if self.cost >= budget || walk.end.is_none_or(|end| walk.cursor as usize >= end) {
                 break;
             }
-            // Later changes come from the log; a slot that waits for its first judgement will be one.
-            let due = slot.seq <= walk.since && !slot.unjudged;
-            if due && walk.family.is_none_or(|f| f == slot.prefix.family()) {
+            let told = slot.seq > walk.since && slot.seq <= member.position;
+            if !told && walk.family.is_none_or(|f| f == slot.prefix.family()) {
                 self.step(member, walk.cursor);
+                self.walked.insert(walk.cursor);
             }
             walk.cursor += 1;
+            moved = true;
         }
-        let moved = walk.cursor != start;
         member.walks.push_front(walk);
         moved
     }
 
-    /// Ends the walk if all that it stands for was said.
+    /// Ends the walk if it is through.
     fn end(&mut self, member: &mut Member) -> bool {
-        let Some(walk) = member.walks.front_mut() else { return false };
-        let seen = walk.cursor as usize >= self.slots.len() && self.first_mark.is_none_or(|m| m > walk.mark);
-        if seen && walk.target.is_none() {
-            walk.target = Some(self.last_seq);
-        }
-        if walk.target.is_none_or(|t| member.position < t) {
+        let Some(walk) = member.walks.front() else { return false };
+        if walk.end.is_none_or(|end| (walk.cursor as usize) < end) {
             return false;
         }
         match (walk.kind, walk.family) {

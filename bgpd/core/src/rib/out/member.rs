@@ -17,19 +17,21 @@ pub(super) struct Walk {
     pub(super) family: Option<Family>,
     /// False until the pass began.
     pub(super) begun: bool,
+    /// The neighbour's position when the pass began: what it was told later need not be told again.
+    pub(super) since: u64,
+    /// Last mark set before the pass: what was marked by then is part of it.
+    pub(super) mark: u64,
+    /// Where the log stood when all those marks had been judged: the log goes first up to there.
+    pub(super) target: Option<u64>,
     /// Next slot to look at.
     pub(super) cursor: u32,
-    /// The neighbour's position when the pass began: what changed later comes from the log.
-    pub(super) since: u64,
-    /// Last mark set before the pass: what was marked by then is to be sent before the pass may end.
-    pub(super) mark: u64,
-    /// Set when all slots were looked at and all those marks judged: the pass ends at this position in the log.
-    pub(super) target: Option<u64>,
+    /// How many slots there are to look at, once the log is at `target`.
+    pub(super) end: Option<usize>,
 }
 
 impl Walk {
     fn new(kind: WalkKind, family: Option<Family>, mark: u64) -> Walk {
-        Walk { kind, family, begun: false, cursor: 0, since: 0, mark, target: None }
+        Walk { kind, family, begun: false, since: 0, mark, target: None, cursor: 0, end: None }
     }
 }
 
@@ -82,7 +84,7 @@ impl Member {
     pub(super) fn start(&mut self, kind: WalkKind, mark: u64) {
         self.walks.retain(|w| matches!(w.kind, WalkKind::Refresh { .. }));
         for w in &mut self.walks {
-            (w.cursor, w.since, w.mark, w.target) = (0, self.position, mark, None);
+            (w.since, w.mark, w.target, w.cursor, w.end) = (self.position, mark, None, 0, None);
         }
         self.walks.push_front(Walk::new(kind, None, mark));
     }

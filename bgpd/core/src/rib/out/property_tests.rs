@@ -95,7 +95,7 @@ fn make_peer(i: usize) -> Peer {
         peer: PeerId(u32::try_from(i).unwrap()),
         bgp_identifier: identifier(i),
         address: ip(&format!("192.0.2.{}", i + 10)),
-        enhanced_refresh: i % 2 == 0,
+        enhanced_refresh: i.is_multiple_of(2),
         ..session(&config)
     };
     facts.context.extended_message = i == 7;
@@ -295,4 +295,31 @@ proptest! {
         }
         world.check();
     }
+}
+
+#[test]
+fn rfc7313_4_a_route_that_changes_during_a_refresh_is_not_purged() {
+    // Found by the property above: the change moved the route behind EoRR.
+    let mut w = World::new();
+    w.apply(&Op::Up { peer: 2 });
+    w.apply(&Op::Up { peer: 3 });
+    w.apply(&Op::Set { prefix: 8, source: 0, attributes: 0 });
+    w.check();
+    for op in [
+        Op::Set { prefix: 0, source: 0, attributes: 0 },
+        Op::Set { prefix: 8, source: 0, attributes: 1 },
+        Op::Refresh { peer: 2, v4: false },
+        Op::Pull { peer: 3, budget: 1 },
+        Op::Set { prefix: 2, source: 0, attributes: 0 },
+        Op::Pull { peer: 2, budget: 1 },
+        Op::Set { prefix: 8, source: 0, attributes: 4 },
+        Op::Pull { peer: 2, budget: 60 },
+        Op::Pull { peer: 2, budget: 60 },
+        Op::Pull { peer: 2, budget: 60 },
+    ] {
+        w.apply(&op);
+        let table = &w.peers[2].receiver.as_ref().unwrap().table;
+        assert!(table.contains_key(&prefix(PREFIXES[8])), "gone after {op:?}");
+    }
+    w.check();
 }
