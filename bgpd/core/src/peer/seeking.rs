@@ -113,7 +113,7 @@ impl Peer {
     /// Event 17, TcpConnectionConfirmed.
     pub(super) fn incoming(&mut self, now: Monotime, conn: ConnId, ends: (SocketAddr, SocketAddr)) {
         if !self.accepts() {
-            // RFC 4271 §8.2.2, Idle: all connections are refused. RFC 4486 §4: and told so.
+            // RFC 4271 §8.2.2, Idle: all connections are refused.
             self.reject(conn);
             return;
         }
@@ -175,10 +175,14 @@ impl Peer {
         self.note_state(now);
     }
 
+    /// RFC 4486 §4 wants the neighbour told. Not while we only hold off for a moment: some daemons punish themselves for a
+    /// NOTIFICATION longer than our timer runs.
     fn reject(&mut self, conn: ConnId) {
-        let notification = Message::Notification(Notification::cease(cease::CONNECTION_REJECTED));
         self.outputs.push_back(Output::Close { conn });
-        if let Ok(bytes) = message::encode(&notification, &SessionContext::initial()) {
+        let notification = Message::Notification(Notification::cease(cease::CONNECTION_REJECTED));
+        if self.seeking == (Seeking::Idle { until: None })
+            && let Ok(bytes) = message::encode(&notification, &SessionContext::initial())
+        {
             self.remember_closing(conn, VecDeque::from([bytes]));
         }
     }

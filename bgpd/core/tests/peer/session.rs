@@ -254,6 +254,8 @@ fn teardown_tells_why_and_stays_away_as_long_as_asked() {
         .input(Input::Teardown { notification: Notification::new(6, 1), idle_hold: Some(Duration::from_secs(300)) });
     assert_eq!(codes(down_of(&outputs).unwrap().sent.as_ref().unwrap()), (6, 1));
     assert!(!solo.peer.accepts());
+    let (early, outputs) = solo.accept();
+    assert_eq!((outputs, solo.sent(early)), (vec![Output::Close { conn: early }], vec![]), "held off without a word");
     assert_eq!(solo.peer.poll_timeout().unwrap().since(solo.now), Duration::from_secs(300));
     assert!(connect_of(&solo.next_timer()).is_some());
 
