@@ -340,21 +340,16 @@ fn interfaces_and_addresses_are_told_as_they_change() {
         ip("link del one");
         next_with(&mut monitor, |s| !s.contains_key(&index));
         // More announcements than a socket buffer holds: the last state is what counts.
-        for i in 0..3000 {
-            ip_batch(i);
-        }
+        burst();
         let index = ifindex("two");
         next_with(&mut monitor, |s| s[&index].mtu == 1300);
     });
 }
 
-/// One burst of changes through a single `ip` process.
-fn ip_batch(i: u32) {
-    if i % 1000 != 0 {
-        return;
-    }
-    let path = std::env::temp_dir().join(format!("kernel-links-{}-{i}", std::process::id()));
-    let lines: String = (0..1000).map(|n| format!("link set two mtu {}\n", 1301 + n % 2)).collect();
+/// Three thousand changes through one `ip` process.
+fn burst() {
+    let path = std::env::temp_dir().join(format!("kernel-links-{}", std::process::id()));
+    let lines: String = (0..3000).map(|n| format!("link set two mtu {}\n", 1301 + n % 2)).collect();
     std::fs::write(&path, lines + "link set two mtu 1300\n").unwrap();
     ip(&format!("-batch {}", path.display()));
     std::fs::remove_file(&path).unwrap();
@@ -411,5 +406,19 @@ fn the_fake_kernel_has_the_real_ones_manners() {
         assert_eq!(fake.dump_nexthops().unwrap(), real.dump_nexthops().unwrap());
         assert_eq!(fake.dump_routes().unwrap(), real.dump_routes().unwrap());
         assert!(witnessed().is_empty(), "the last member took the group and its routes");
+    });
+}
+
+#[test]
+fn without_the_capability_the_start_is_refused_with_the_cure() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    in_namespace(|| {
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).unwrap();
+        let refusal = Netlink::open(CONFIG).expect_err("no capability");
+        assert!(matches!(refusal, KernelError::Permission { .. }));
+        assert!(refusal.to_string().contains("CAP_NET_ADMIN is missing; run as root"), "{refusal}");
+        // Watching needs none.
+        assert!(InterfaceMonitor::open().unwrap().0.contains_key(&1));
     });
 }

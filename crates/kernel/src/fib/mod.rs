@@ -61,6 +61,14 @@ impl RouteTarget {
         hops.dedup();
         if hops.is_empty() { RouteTarget::Discard } else { RouteTarget::NextHops(hops) }
     }
+
+    /// Its next hops; none for a discard.
+    pub fn hops(&self) -> &[NextHop] {
+        match self {
+            RouteTarget::NextHops(hops) => hops,
+            RouteTarget::Discard => &[],
+        }
+    }
 }
 
 /// One change to the kernel's tables.
