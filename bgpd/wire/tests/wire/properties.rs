@@ -139,18 +139,79 @@ fn seen(mut a: PathAttributes, ctx: &SessionContext) -> PathAttributes {
     a
 }
 
-/// An UPDATE body with a good outer shape around arbitrary attributes, which random octets alone would rarely reach.
+/// An UPDATE body with a good outer shape around attributes of every degree of damage: random octets alone would rarely
+/// get past the first length.
 fn shaped_body() -> impl Strategy<Value = Vec<u8>> {
-    let attribute =
+    let any_attribute =
         (any::<u8>(), prop_oneof![0..=40u8, any::<u8>()], vec(any::<u8>(), 0..40)).prop_map(|(flags, code, value)| {
             let flags = flags & 0xef;
             [vec![flags, code, value.len() as u8], value].concat()
         });
-    (vec(any::<u8>(), 0..8), vec(attribute, 0..8), vec(any::<u8>(), 0..12)).prop_map(|(withdrawn, attributes, nlri)| {
-        let attributes = attributes.concat();
-        let len = |v: &[u8]| (v.len() as u16).to_be_bytes();
-        [&len(&withdrawn)[..], &withdrawn, &len(&attributes), &attributes, &nlri].concat()
-    })
+    // The right flags for its code and, more often than not, a right length.
+    let right = prop::sample::select(vec![
+        (0x80, 4, 4),
+        (0x40, 5, 4),
+        (0x40, 6, 0),
+        (0xc0, 7, 8),
+        (0xc0, 8, 12),
+        (0x80, 9, 4),
+        (0x80, 10, 8),
+        (0xc0, 16, 16),
+        (0xc0, 17, 6),
+        (0xc0, 18, 8),
+        (0xc0, 22, 9),
+        (0xc0, 23, 8),
+        (0x80, 26, 11),
+        (0xc0, 32, 24),
+        (0xc0, 35, 4),
+        (0xc0, 40, 10),
+        (0xc0, 99, 3),
+        (0xc0, 128, 4),
+    ]);
+    let plausible = (right, option::weighted(0.1, 0..30usize)).prop_flat_map(|((flags, code, len), wrong)| {
+        vec(any::<u8>(), wrong.unwrap_or(len)).prop_map(move |v| [vec![flags, code, v.len() as u8], v].concat())
+    });
+    let mandatory = prop::sample::select(vec![
+        origin(),
+        as_path(),
+        next_hop(),
+        attr(0x40, 2, "02 02 fbf5 5ba0"),
+        attr(0x40, 2, ""),
+        attr(0x80, 14, MP6),
+        attr(0x80, 15, "000201 30 20010db80005"),
+        attr(0x80, 15, "000201"),
+    ]);
+    let attribute = prop_oneof![1 => any_attribute, 20 => plausible, 5 => mandatory];
+    let field = || {
+        prop_oneof![
+            9 => prop::sample::select(vec![hex(NLRI), hex("00"), hex("0a c640 20 cb007101")]),
+            1 => vec(any::<u8>(), 0..12),
+        ]
+    };
+    (option::weighted(0.3, field()), prop::bool::weighted(0.8), vec(attribute, 0..5), option::weighted(0.8, field()))
+        .prop_map(|(withdrawn, whole, attributes, nlri)| {
+            let whole = if whole { [origin(), as_path(), next_hop()].concat() } else { vec![] };
+            let (withdrawn, attributes) = (withdrawn.unwrap_or_default(), [whole, attributes.concat()].concat());
+            let len = |v: &[u8]| (v.len() as u16).to_be_bytes();
+            [&len(&withdrawn)[..], &withdrawn, &len(&attributes), &attributes, &nlri.unwrap_or_default()].concat()
+        })
+}
+
+/// The strategy above must reach all three ends, or the properties built on it say nothing.
+#[test]
+fn shaped_bodies_are_announced_withdrawn_and_reset() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut ends = [0; 3];
+    for _ in 0..1000 {
+        let body = shaped_body().new_tree(&mut runner).unwrap().current();
+        match decode_update(&body, &ebgp()) {
+            Ok(u) if u.reach.is_empty() => ends[1] += 1,
+            Ok(_) => ends[0] += 1,
+            Err(_) => ends[2] += 1,
+        }
+    }
+    assert!(ends.iter().all(|n| *n > 50), "{ends:?}");
 }
 
 /// An upper bound of the heap behind a decoded UPDATE.
@@ -170,7 +231,7 @@ fn heap(u: &bgp_wire::Update) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn announcements_come_back_whole_and_no_message_is_too_long(a in announcement()) {
