@@ -21,11 +21,13 @@
 pub mod export;
 pub mod import;
 mod path;
+mod profile;
 pub mod tag;
 mod types;
 
-pub use export::{ExportProfile, ExportTarget, explain_export, export};
+pub use export::{explain_export, export};
 pub use import::{explain_import, import};
+pub use profile::{ExportProfile, ExportTarget};
 pub use types::{Change, ExplainStep, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind};
 
 #[cfg(test)]
