@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={}", p.display());
     }
     let set = protox::compile(&protos, [PathBuf::from("proto")])?;
-    tonic_prost_build::configure().compile_fds(set)?;
+    // `noc -o json` prints the messages themselves: the contract's field names are the schema.
+    tonic_prost_build::configure().message_attribute(".", "#[derive(serde::Serialize)]").compile_fds(set)?;
     Ok(())
 }

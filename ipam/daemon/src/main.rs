@@ -25,9 +25,13 @@ use daemonbase::{ConfigError, exit, logging, notify, privileges};
 use service::Service;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use store::Store;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
+
+/// How long the store may take to close.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Keeps the association's addresses and tells each site's bgpd what to announce.
 #[derive(Parser)]
@@ -111,5 +115,7 @@ async fn serve(config: &Config, store: Store, state: ipam_core::State) -> anyhow
     tracing::info!("stopping");
     tell_stop.send_replace(true);
     while servers.join_next().await.is_some() {}
+    // The last user of the book is gone: its owner closes the file in order, which spares the next start a repair.
+    let _ = tokio::time::timeout(CLOSING, gone).await;
     Ok(())
 }

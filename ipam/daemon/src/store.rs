@@ -107,7 +107,9 @@ impl Store {
 
     fn write(&self, events: &[Event]) -> Result<(u64, u64), redb::Error> {
         let (mut revision, mut sum) = self.end;
-        let transaction = self.database()?.begin_write()?;
+        let mut transaction = self.database()?.begin_write()?;
+        // With one phase, a last commit that was damaged later is taken for one that a crash tore, and dropped in silence.
+        transaction.set_two_phase_commit(true);
         {
             let mut table = transaction.open_table(EVENTS)?;
             for event in events {
