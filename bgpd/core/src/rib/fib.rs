@@ -57,6 +57,8 @@ pub(super) struct FibWants {
     errors: BTreeMap<Prefix, String>,
     /// By family: IPv4, IPv6.
     counts: [FibCounts; 2],
+    /// Wants of the first decision without an answer, and the last cookie among them.
+    first: Option<(usize, u64)>,
 }
 
 /// Slots of one family by state.
@@ -78,6 +80,8 @@ impl FibWants {
         if same {
             return false;
         }
+        // The old want is over, whatever its answer will be.
+        self.set_state(prefix, slot, SlotState::NotWanted);
         self.last_cookie += 1;
         slot.cookie = self.last_cookie;
         let state = if target.is_some() { SlotState::Pending } else { SlotState::NotWanted };
@@ -105,6 +109,12 @@ impl FibWants {
         };
         of(slot.state, -1);
         of(state, 1);
+        if let Some((left, last)) = &mut self.first
+            && slot.state == SlotState::Pending
+            && slot.cookie <= *last
+        {
+            *left = left.saturating_sub(1);
+        }
         if slot.state == SlotState::Failed && state != SlotState::Failed {
             self.errors.remove(prefix);
         }
@@ -134,8 +144,13 @@ impl FibWants {
         if v4 { four } else { six }
     }
 
-    /// Wants without an answer, both families.
-    pub(super) fn unanswered(&self) -> usize {
-        self.counts.iter().map(|c| c.pending).sum()
+    /// The wants of the first decision are all made.
+    pub(super) fn begin_first(&mut self) {
+        self.first = Some((self.counts.iter().map(|c| c.pending).sum(), self.last_cookie));
+    }
+
+    /// Wants of the first decision that have no answer yet; later ones do not count.
+    pub(super) fn first_left(&self) -> usize {
+        self.first.map_or(0, |(left, _)| left)
     }
 }

@@ -143,6 +143,9 @@ impl Rib {
         let due: Vec<PeerId> =
             self.loc.peers.iter().filter(|(_, p)| p.stale_until.is_some_and(|t| t <= now)).map(|(id, _)| *id).collect();
         for id in due {
+            if let Some(peer) = self.loc.peers.get_mut(&id) {
+                peer.stale_until = None;
+            }
             let up = self.loc.peers.get(&id).is_some_and(|p| p.up);
             let why = if up {
                 "no End-of-RIB in time (RFC 4724 §4.2)"
@@ -193,13 +196,14 @@ impl Rib {
         self.loc.settle();
         self.restart_complete = Some(deferral_expired);
         self.first_wants_until = Some(now + FIRST_WANTS_WAIT);
+        self.loc.fib.begin_first();
         self.check_first_wants();
     }
 
     /// End-of-RIB may go out once the kernel has confirmed the first wants: a neighbour that keeps our stale routes drops
     /// what we have not repeated by then.
     pub(super) fn check_first_wants(&mut self) {
-        if self.first_wants_until.is_some() && self.loc.fib.unanswered() == 0 {
+        if self.first_wants_until.is_some() && self.loc.fib.first_left() == 0 {
             self.first_wants_answered();
         }
     }

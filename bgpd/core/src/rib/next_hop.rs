@@ -69,7 +69,7 @@ pub enum Unresolved {
     OwnAggregate,
     /// Link-local, and the session's link is unknown or down.
     NoLink,
-    /// More than [`MAX_DEPTH`] routes deep.
+    /// More than eight routes deep.
     TooDeep,
     /// It did not settle: routes that resolve through one another.
     Unstable,

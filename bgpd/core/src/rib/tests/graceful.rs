@@ -213,6 +213,26 @@ fn rfc4724_4_1_end_of_rib_waits_no_longer_than_a_minute_for_the_kernel() {
 }
 
 #[test]
+fn rfc4724_4_1_end_of_rib_waits_for_the_first_wants_only() {
+    let mut lab = restarting();
+    lab.answering = false;
+    lab.up(1, Relation::Transit);
+    lab.announce(1, "198.51.100.128/28", &[64501]);
+    lab.announce(1, "198.51.100.144/28", &[64501]);
+    lab.up(2, Relation::Transit);
+    let first = std::mem::take(&mut lab.unanswered);
+    assert_eq!(first.len(), 2);
+    // Churn goes on: one of the first changes its mind, a new one appears. Neither is waited for.
+    lab.send(1, announce(&["198.51.100.144/28"], "198.51.100.9", attrs(&[64501])));
+    lab.announce(1, "198.51.100.160/28", &[64501]);
+    assert!(lab.told[&PeerId(1)].end_of_rib.is_empty());
+    lab.rib.fib_result(first[0].0, first[0].1, Ok(()));
+    lab.pump();
+    assert_eq!(lab.unanswered.len(), 2);
+    assert_eq!(lab.told[&PeerId(1)].end_of_rib, BTreeSet::from([V4, V6]));
+}
+
+#[test]
 fn rfc4724_2_end_of_rib_follows_the_initial_dump_even_of_an_empty_table() {
     let mut lab = Lab::new();
     lab.up(1, Relation::Transit);

@@ -163,3 +163,26 @@ fn rfc2545_3_link_local_next_hop_is_on_the_session_s_link() {
     lab.send(7, update);
     assert_eq!(lab.via("2001:db8:902::/48"), Some(("fe80::9".into(), 2)));
 }
+
+#[test]
+fn routes_that_chase_one_another_come_to_rest_on_what_does_not() {
+    // Each preferred path resolves through the other's prefix as long as that one does not prefer its own: no state
+    // satisfies both. The fallbacks are direct.
+    let mut lab = Lab::new();
+    lab.up(7, Relation::Internal);
+    lab.up(8, Relation::Internal);
+    let preferred = || PathAttributes { local_pref: Some(200), ..attrs(&[64511]) };
+    let (one, other) = ("203.0.113.0/28", "198.51.100.128/28");
+    lab.send(7, announce(&[one, other], "192.0.2.7", attrs(&[64511])));
+    lab.send(8, announce(&[one], "198.51.100.129", preferred()));
+    lab.send(8, announce(&[other], "203.0.113.1", preferred()));
+    // Whichever way it rests, both are forwarded over the one link that leads there.
+    assert_eq!(lab.via(one), Some(("192.0.2.7".into(), 2)));
+    assert_eq!(lab.via(other), Some(("192.0.2.7".into(), 2)));
+    // And it still answers to the world outside.
+    lab.send(8, withdraw(&[one, other]));
+    assert_eq!((lab.best_peer(one), lab.best_peer(other)), (Some(7), Some(7)));
+    lab.send(7, withdraw(&[one, other]));
+    assert!(lab.kernel.is_empty());
+    assert_eq!(lab.rib.summary().next_hops, 0);
+}
