@@ -17,13 +17,24 @@ mod ip_tables;
 mod output;
 
 use args::{Arguments, Verb};
+use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are answers, printed as they are.
+        Err(e) if matches!(e.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) => {
+            e.exit()
+        }
+        Err(e) => {
+            eprintln!("noc: {}", one_line(&e.to_string()));
+            return ExitCode::from(daemonbase::exit::USAGE);
+        }
+    };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read us has enough (`noc show route | head`).
@@ -33,6 +44,13 @@ fn main() -> ExitCode {
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// What clap says is wrong, without the usage text behind it.
+fn one_line(error: &str) -> String {
+    let said = error.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let said: Vec<&str> = said.filter(|l| !l.is_empty()).collect();
+    format!("{}; see `noc --help`", said.join(" ").trim_start_matches("error: "))
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
