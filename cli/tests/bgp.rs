@@ -1,5 +1,11 @@
 //! How `noc` renders what a bgpd answers, and with which exit code. The server here is not a bgpd and tests none: it
 //! answers fixed messages, so that this file speaks of the client alone. The system tests run noc against bgpd.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 mod support;
 
@@ -24,7 +30,7 @@ struct Fixed;
 
 fn route(n: u32) -> Route {
     Route {
-        prefix: format!("2001:db8:{:x}::/48", n),
+        prefix: format!("2001:db8:{n:x}::/48"),
         neighbor: "transit-a".into(),
         next_hop: "2001:db8:ffff::1".into(),
         as_path: "64501 64510".into(),

@@ -1,4 +1,10 @@
 //! `noc ip`, `announce`, `withdraw` against the real `ipamd`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 mod support;
 

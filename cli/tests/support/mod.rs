@@ -1,5 +1,12 @@
 //! `noc` as a shell runs it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, reason = "shared by tests")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "shared by tests"
+)]
 
 use std::process::{Command, Stdio};
 

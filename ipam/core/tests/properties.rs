@@ -1,4 +1,10 @@
 //! The invariants of the crate's head, under random commands. A small universe makes collisions the ordinary case.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 use ipam_core::{ASSOCIATION, Command, State};
 use net_types::Prefix;

@@ -49,11 +49,11 @@ async fn follow(book: &Book, site: &str, since: Option<u64>, send: &mpsc::Sender
         };
         at = Some(difference.revision);
         owed = false;
-        room.send(Ok(message(book, difference)));
+        room.send(Ok(message(book, &difference)));
     }
 }
 
-fn message(book: &Book, d: Difference) -> AnnouncementSet {
+fn message(book: &Book, d: &Difference) -> AnnouncementSet {
     AnnouncementSet {
         revision: d.revision,
         store_id: book.store_id().to_owned(),

@@ -1,5 +1,11 @@
 //! Nothing that was acknowledged is ever lost, and nothing is given twice: the real binary under kill -9, parallel
 //! clients, a full disk and a damaged file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! The daemon as `noc`, `bgpd` and systemd see it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 mod support;
 

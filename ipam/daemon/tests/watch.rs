@@ -1,4 +1,10 @@
 //! A site's announcement set as `bgpd` follows it: resumable, live, and bounded for the slow.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the report"
+)]
 
 mod support;
 
