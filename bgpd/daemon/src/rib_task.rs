@@ -76,8 +76,12 @@ struct Task {
     fib: Option<FibLink>,
     restarting: watch::Sender<bool>,
     sessions: HashMap<PeerId, Session>,
+    /// Everyone's, for the log: a session may be gone when its routes are.
+    configs: HashMap<PeerId, Arc<NeighborConfig>>,
     queries: Vec<Box<dyn Query>>,
-    /// A stale sweep that the FIB's queue had no room for.
+    /// Wants that the FIB's queue had no room for; they go before any newer one.
+    unsent: Option<Vec<FibChange>>,
+    /// A stale sweep is due, once every want before it is in the FIB's queue.
     sweep: bool,
     refused: HashSet<net_types::Prefix>,
 }
@@ -91,7 +95,9 @@ pub async fn run(setup: Setup) {
         fib,
         restarting,
         sessions: HashMap::new(),
+        configs: HashMap::new(),
         queries: Vec::new(),
+        unsent: None,
         sweep: false,
         refused: HashSet::new(),
     };
@@ -141,16 +147,21 @@ impl Task {
     fn input(&mut self, input: RibInput) {
         let now = self.clock.now();
         match input {
-            RibInput::Configured(id, config) => self.rib.peer_configured(id, config),
+            RibInput::Configured(id, config) => {
+                self.configs.insert(id, config.clone());
+                self.rib.peer_configured(id, config);
+            }
             RibInput::Reconfigured(id, config) => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.config = config.clone();
                 }
+                self.configs.insert(id, config.clone());
                 self.rib.peer_reconfigured(now, id, config);
             }
             RibInput::Removed(id) => {
                 self.sessions.remove(&id);
                 self.rib.peer_removed(now, id);
+                self.configs.remove(&id);
             }
             RibInput::Up { info, session, task } => {
                 let config = info.config.clone();
@@ -230,6 +241,7 @@ impl Task {
             self.event(event);
         }
         if self.sweep
+            && self.unsent.is_none()
             && let Some(fib) = &self.fib
             && fib.inputs.try_send(FibInput::Sweep).is_ok()
         {
@@ -250,15 +262,22 @@ impl Task {
             return;
         };
         while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
-            let batch: Vec<FibChange> = std::iter::from_fn(|| self.rib.poll_fib()).take(WANTS).collect();
+            let batch =
+                self.unsent.take().unwrap_or_else(|| std::iter::from_fn(|| self.rib.poll_fib()).take(WANTS).collect());
             if batch.is_empty() {
                 return;
             }
-            fib.in_flight.fetch_add(batch.len(), Ordering::AcqRel);
-            // The queue holds more messages than this limit lets be under way.
-            if let Err(TrySendError::Full(_)) = fib.inputs.try_send(FibInput::Wants(batch)) {
-                warn!("the FIB's queue is full, which is a defect; the next full pass repairs it");
-                return;
+            // Counted before it is there to be taken. What does not fit waits: the FIB's next answer wakes us.
+            let wants = batch.len();
+            fib.in_flight.fetch_add(wants, Ordering::AcqRel);
+            match fib.inputs.try_send(FibInput::Wants(batch)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(FibInput::Wants(batch))) => {
+                    fib.in_flight.fetch_sub(wants, Ordering::AcqRel);
+                    self.unsent = Some(batch);
+                    return;
+                }
+                Err(_) => return,
             }
         }
     }
@@ -271,12 +290,10 @@ impl Task {
                 self.restarting.send_replace(false);
             }
             RibEvent::EndOfRibReceived { peer, family } => {
-                let name = self.sessions.get(&peer).map_or("", |s| s.config.name.as_str());
-                info!(neighbor = name, %family, "End-of-RIB");
+                info!(neighbor = self.name(peer), %family, "End-of-RIB");
             }
             RibEvent::StalePurged { peer, family, count, why } => {
-                let name = self.sessions.get(&peer).map_or("", |s| s.config.name.as_str());
-                info!(neighbor = name, id = peer.0, %family, count, "stale routes removed: {why}");
+                info!(neighbor = self.name(peer), %family, count, "stale routes removed: {why}");
             }
             RibEvent::AnnouncementRefused { prefix } => {
                 if self.refused.insert(prefix) {
@@ -284,6 +301,10 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn name(&self, id: PeerId) -> &str {
+        self.configs.get(&id).map_or("", |c| c.name.as_str())
     }
 
     /// One slice of every question.

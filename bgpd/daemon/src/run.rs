@@ -68,7 +68,8 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     let keep = config.neighbors.values().map(|n| n.gr_restart_time).max().unwrap_or(0);
     let restarting = match &fib {
         Some(fib) => fib.iter().next().is_some(),
-        None => restart::ran_lately(&state_dir, Duration::from_secs(keep.into())),
+        // Nobody was asked to keep our routes: nothing to come back to.
+        None => keep > 0 && restart::ran_lately(&state_dir, Duration::from_secs(keep.into())),
     };
     restart::note(&state_dir);
     info!(

@@ -191,7 +191,8 @@ impl Task {
     }
 
     fn reconfigure(&mut self, speaker: Arc<SpeakerConfig>, config: Arc<NeighborConfig>) {
-        let enabled = config.enabled;
+        // What a command switched off stays off, unless the file itself says something new.
+        let (was, is) = (self.setup.config.enabled, config.enabled);
         let outcome = self.peer.reconfigure(self.setup.clock.now(), &speaker, config.clone());
         if let Reconfigured::Reset(field) = outcome {
             info!(neighbor = %config.name, field, "session reset: configuration changed");
@@ -200,7 +201,7 @@ impl Task {
         self.setup.config = config.clone();
         self.to_rib.push_back(RibInput::Reconfigured(self.setup.id, config));
         self.drain();
-        match (self.enabled, enabled) {
+        match (was, is) {
             (false, true) => self.command(Command::SetEnabled(true, String::new())),
             (true, false) => self.command(Command::SetEnabled(false, "disabled in the configuration".into())),
             _ => {}
