@@ -91,7 +91,8 @@ impl fmt::Display for Relation {
 pub enum PolicyMode {
     /// The relationship's own.
     Relationship,
-    /// Everything the protocol allows, both ways; for tests and measurement.
+    /// Everything the protocol allows, both ways; for tests and measurement. The relationship's role is one of its
+    /// filters (a role is what the operator states, RFC 9234 §4.1): here only a role that is written down counts.
     AcceptAll,
     /// Nothing, both ways (RFC 8212).
     Deny,
@@ -198,4 +199,12 @@ pub struct NeighborConfig {
     pub prepend: u8,
     /// Honour GRACEFUL_SHUTDOWN (RFC 8326) from this neighbour.
     pub graceful_shutdown: bool,
+}
+
+impl NeighborConfig {
+    /// Our own role on the session, as our OPEN states it and OTC is judged by (RFC 9234 §4 and §5): only ever on eBGP.
+    pub fn our_role(&self) -> Option<Role> {
+        let by_relation = || self.relation.role().filter(|_| self.policy != PolicyMode::AcceptAll);
+        if self.relation.is_internal() { None } else { self.role.or_else(by_relation) }
+    }
 }

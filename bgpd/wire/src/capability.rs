@@ -103,7 +103,8 @@ pub struct GracefulRestart {
 pub(crate) struct BadCapability;
 
 impl Role {
-    fn from_u8(v: u8) -> Option<Role> {
+    /// The role of a value on the wire; `None` where IANA has assigned none.
+    pub fn from_u8(v: u8) -> Option<Role> {
         [Role::Provider, Role::RouteServer, Role::RouteServerClient, Role::Customer, Role::Peer]
             .into_iter()
             .find(|r| r.to_u8() == v)

@@ -3,6 +3,7 @@
 //! Standards: RFC 4271 §4.2 and §6.2, RFC 4724 §3, RFC 4760 §8, RFC 5492, RFC 6286 §2.2, RFC 6793 §4.1, RFC 7313 §4,
 //! RFC 8538 §2, RFC 8654 §4, RFC 8950 §4, RFC 9234 §4.
 
+use bgp_wire::capability::code as capability_code;
 use bgp_wire::notification::{code, open_error};
 use bgp_wire::open::VERSION;
 use bgp_wire::{Capability, GracefulRestart, Notification, Open, Role, SessionContext};
@@ -44,11 +45,6 @@ impl Refusal {
     }
 }
 
-/// The role we state (RFC 9234 §4.1): only ever on eBGP.
-pub(super) fn our_role(config: &NeighborConfig) -> Option<Role> {
-    if config.relation.is_internal() { None } else { config.role.or(config.relation.role()) }
-}
-
 /// The OPEN we send. Without capabilities it is what a neighbour of RFC 1771 takes (RFC 5492 §3).
 pub(super) fn our_open(us: Ourselves, config: &NeighborConfig, restarting: bool, with_capabilities: bool) -> Open {
     Open {
@@ -70,7 +66,7 @@ fn our_capabilities(us: Ourselves, config: &NeighborConfig, restarting: bool) ->
     if config.extended_message {
         list.push(Capability::ExtendedMessage);
     }
-    list.extend(our_role(config).map(Capability::Role));
+    list.extend(config.our_role().map(Capability::Role));
     if config.gr_helper || config.gr_restart_time > 0 {
         // RFC 4724 §3: no families means that we only help. F: routes in the kernel outlive the process.
         let preserved = config.gr_restart_time > 0;
@@ -139,32 +135,39 @@ pub(super) fn negotiate(
 
 /// RFC 9234 §4.2.
 fn check_role(config: &NeighborConfig, ours: &Open, theirs: &Open) -> Result<(), Refusal> {
-    let Some(our_role) = our_role(config) else { return Ok(()) };
-    let mut roles = theirs.capabilities.iter().filter_map(|c| match c {
-        Capability::Role(role) => Some(*role),
-        _ => None,
-    });
+    let Some(our_role) = config.our_role() else { return Ok(()) };
+    let mismatch = |what: String| Err(Refusal::new(open_error::ROLE_MISMATCH, what));
+    let mut roles = theirs.capabilities.iter().filter_map(claimed_role);
     let Some(their_role) = roles.next() else {
         if config.role_strict {
-            let what = format!("it sends no BGP Role, and role_strict asks for the counterpart of our {our_role}");
-            return Err(Refusal::new(open_error::ROLE_MISMATCH, what));
+            return mismatch(format!(
+                "it sends no BGP Role, and role_strict asks for the counterpart of our {our_role}"
+            ));
         }
         return Ok(());
     };
     if let Some(other) = roles.find(|r| *r != their_role) {
-        return Err(Refusal::new(
-            open_error::ROLE_MISMATCH,
-            format!("it claims two BGP Roles, {their_role} and {other}"),
-        ));
+        return mismatch(format!("it claims two BGP Roles, {} and {}", role_name(their_role), role_name(other)));
     }
     let we_sent_it = has(ours, |c| matches!(c, Capability::Role(_)));
-    if we_sent_it && !our_role.matches(their_role) {
-        return Err(Refusal::new(
-            open_error::ROLE_MISMATCH,
-            format!("it claims the BGP Role {their_role} where ours is {our_role}"),
-        ));
+    // A value without a name is in no pair of the table, so it corresponds to nothing.
+    if we_sent_it && !Role::from_u8(their_role).is_some_and(|theirs| our_role.matches(theirs)) {
+        return mismatch(format!("it claims the BGP Role {} where ours is {our_role}", role_name(their_role)));
     }
     Ok(())
+}
+
+/// The value of a BGP Role capability, be it assigned or not.
+fn claimed_role(capability: &Capability) -> Option<u8> {
+    match capability {
+        Capability::Role(role) => Some(role.to_u8()),
+        Capability::Unknown { code: capability_code::ROLE, value } => value.first().copied(),
+        _ => None,
+    }
+}
+
+fn role_name(value: u8) -> String {
+    Role::from_u8(value).map_or_else(|| format!("{value} (unassigned)"), |role| role.to_string())
 }
 
 /// RFC 4760 §8: what both offer; who offers nothing means IPv4 unicast.

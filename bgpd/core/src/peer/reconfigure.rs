@@ -6,7 +6,7 @@ use bgp_wire::Notification;
 use bgp_wire::notification::cease;
 use net_types::Monotime;
 
-use super::negotiate::{Ourselves, our_role};
+use super::negotiate::Ourselves;
 use super::reason::cease_with_text;
 use super::seeking::Seeking;
 use super::{Peer, Reconfigured};
@@ -57,7 +57,7 @@ fn difference(old: (Ourselves, &NeighborConfig), new: (Ourselves, &NeighborConfi
         ("interface", old.interface != new.interface),
         ("remote_as", old.remote_as != new.remote_as),
         ("relation", old.relation.is_internal() != new.relation.is_internal()),
-        ("role", our_role(old) != our_role(new)),
+        ("role", old.our_role() != new.our_role()),
         ("role_strict", old.role_strict != new.role_strict),
         ("families", old.families != new.families),
         ("hold_time", old.hold_time != new.hold_time),

@@ -272,7 +272,8 @@ pub const RULES: &[Rule<ExportCheck>] = &[
         id: "blackhole",
         clause: "RFC 7999 §3.2",
         sentence: "a BLACKHOLE route stays where it is",
-        check: |c| match c.filtered() {
+        // The RFC has it kept inside the AS whatever the policy, as NO_EXPORT is.
+        check: |c| match c.profile.ebgp() {
             true => refuse_community(c, Community::BLACKHOLE, "BLACKHOLE"),
             false => Outcome::Skip,
         },

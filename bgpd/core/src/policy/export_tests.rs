@@ -209,6 +209,7 @@ fn rfc7999_3_2_blackhole_does_not_leave() {
     let marked = |c: &mut Case| c.attributes.communities = vec![Community::BLACKHOLE];
     for relation in EXTERNAL {
         customers(relation).with(marked).refused("blackhole");
+        customers(relation).with(marked).with(|c| c.neighbor.policy = PolicyMode::AcceptAll).refused("blackhole");
     }
     for relation in INTERNAL {
         customers(relation).with(marked).attrs();
@@ -235,22 +236,26 @@ fn internal_only_routes_say_so_to_the_other_borders() {
 fn rfc9234_5_egress_otc() {
     let otc = |c: &mut Case| c.attributes.otc = Some(Asn(64502));
     for policy in [PolicyMode::Relationship, PolicyMode::AcceptAll] {
+        // accept-all goes by a written role only.
+        let set = |c: &mut Case| (c.neighbor.policy, c.neighbor.role) = (policy, c.neighbor.relation.role());
         // 2: never to a provider, a peer or a route server.
         for relation in UPSTREAM {
-            customers(relation).with(otc).with(|c| c.neighbor.policy = policy).refused("otc");
+            customers(relation).with(otc).with(set).refused("otc");
         }
         // 1: added to a customer, a peer; kept where it stands.
         for relation in [Relation::Customer, Relation::Collector, Relation::Peer] {
-            let sent = customers(relation).with(|c| c.neighbor.policy = policy).attrs();
+            let sent = customers(relation).with(set).attrs();
             assert_eq!(sent.otc, Some(OWN), "{relation}");
         }
-        assert_eq!(
-            customers(Relation::Customer).with(otc).with(|c| c.neighbor.policy = policy).attrs().otc,
-            Some(Asn(64502))
-        );
+        assert_eq!(customers(Relation::Customer).with(otc).with(set).attrs().otc, Some(Asn(64502)));
         for relation in [Relation::Transit, Relation::RouteServer] {
-            assert_eq!(customers(relation).with(|c| c.neighbor.policy = policy).attrs().otc, None);
+            assert_eq!(customers(relation).with(set).attrs().otc, None);
         }
+    }
+    for relation in EXTERNAL {
+        let all = |c: &mut Case| c.neighbor.policy = PolicyMode::AcceptAll;
+        assert_eq!(customers(relation).with(all).attrs().otc, None, "{relation}");
+        assert_eq!(customers(relation).with(otc).with(all).attrs().otc, Some(Asn(64502)), "{relation}");
     }
     for relation in INTERNAL {
         assert_eq!(customers(relation).attrs().otc, None);

@@ -32,7 +32,7 @@ impl ImportContext<'_> {
 
     /// Our role on this session (RFC 9234 §4.1); the neighbour's is its counterpart.
     fn role(&self) -> Option<Role> {
-        self.neighbor.role.or(self.neighbor.relation.role())
+        self.neighbor.our_role()
     }
 
     fn cluster_id(&self) -> RouterId {

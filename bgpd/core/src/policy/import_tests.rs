@@ -136,7 +136,9 @@ fn rfc9234_5_ingress_otc() {
     let otc = |v| move |c: &mut Case| c.attributes.otc = Some(Asn(v));
     // 1: from a customer, any value.
     good(Relation::Customer).with(otc(64501)).refused("otc-leak");
-    good(Relation::Customer).with(otc(64501)).with(|c| c.neighbor.policy = PolicyMode::AcceptAll).refused("otc-leak");
+    let all = |c: &mut Case| c.neighbor.policy = PolicyMode::AcceptAll;
+    let provider = |c: &mut Case| c.neighbor.role = Some(Role::Provider);
+    good(Relation::Customer).with(otc(64501)).with(all).with(provider).refused("otc-leak");
     // ... and from a client, if we were the route server.
     good(Relation::Peer).with(|c| c.neighbor.role = Some(Role::RouteServer)).with(otc(64501)).refused("otc-leak");
     // 2: from a peer, any value but its own.
@@ -145,14 +147,24 @@ fn rfc9234_5_ingress_otc() {
     // 3: from a provider, a peer or a route server, added when missing, left when there.
     for relation in [Relation::Transit, Relation::Peer, Relation::RouteServer] {
         assert_eq!(good(relation).accepted().otc, Some(Asn(64501)), "{relation}");
-        let all = |c: &mut Case| c.neighbor.policy = PolicyMode::AcceptAll;
-        assert_eq!(good(relation).with(all).accepted().otc, Some(Asn(64501)), "{relation}");
+        let role = |c: &mut Case| c.neighbor.role = c.neighbor.relation.role();
+        assert_eq!(good(relation).with(all).with(role).accepted().otc, Some(Asn(64501)), "{relation}");
     }
     for relation in [Relation::Transit, Relation::RouteServer] {
         assert_eq!(good(relation).with(otc(64502)).accepted().otc, Some(Asn(64502)));
     }
     assert_eq!(good(Relation::Customer).accepted().otc, None);
     assert_eq!(good(Relation::Internal).accepted().otc, None);
+}
+
+#[test]
+fn rfc9234_5_accept_all_has_no_role_but_one_that_is_written_down() {
+    let all = |c: &mut Case| c.neighbor.policy = PolicyMode::AcceptAll;
+    for relation in EXTERNAL {
+        assert_eq!(good(relation).with(all).accepted().otc, None, "{relation}");
+        let marked = |c: &mut Case| c.attributes.otc = Some(Asn(64502));
+        assert_eq!(good(relation).with(all).with(marked).accepted().otc, Some(Asn(64502)), "{relation}");
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl ExportProfile {
         ExportProfile {
             policy: neighbor.policy,
             relation: neighbor.relation,
-            role: neighbor.role.or(neighbor.relation.role()),
+            role: neighbor.our_role(),
             remote_as: session.remote_as,
             next_hop_self: neighbor.next_hop_self,
             prepend: neighbor.prepend,

@@ -1,6 +1,6 @@
 //! OPEN: what we offer, what we refuse (RFC 4271 §6.2), what is agreed on.
 
-use bgp_core::config::Relation;
+use bgp_core::config::{PolicyMode, Relation};
 use bgp_core::peer::{Input, State};
 use bgp_wire::{Capability, Message, Notification, Open, Role};
 use net_types::{Afi, Asn, Family};
@@ -156,6 +156,35 @@ fn rfc9234_4_2_strict_mode_wants_a_role_and_two_different_roles_are_none() {
     let mut solo = Solo::new(config);
     let conn = solo.start();
     solo.establish(conn, &roles(Role::Provider, Role::Provider));
+}
+
+#[test]
+fn rfc9234_4_2_an_unassigned_role_corresponds_to_nothing() {
+    let odd = Capability::Unknown { code: 9, value: vec![9].into() };
+    for relation in [Relation::Transit, Relation::Peer, Relation::RouteServer, Relation::Customer] {
+        let mut solo = Solo::new(neighbor(64501, relation));
+        let mut capabilities = families();
+        capabilities.push(odd.clone());
+        assert_eq!(codes(&refused(&mut solo, &open_of(64501, "192.0.2.2", capabilities))), (2, 11), "{relation}");
+    }
+    // Beside an assigned one it makes two different roles.
+    let mut capabilities = families();
+    capabilities.extend([Capability::Role(Role::Provider), odd]);
+    assert_eq!(codes(&refused(&mut Solo::transit(), &open_of(64501, "192.0.2.2", capabilities))), (2, 11));
+}
+
+#[test]
+fn rfc9234_4_1_accept_all_states_only_a_role_that_is_written_down() {
+    for (role, stated) in [(None, None), (Some(Role::Customer), Some(Role::Customer))] {
+        let mut config = neighbor(64501, Relation::Transit);
+        (config.policy, config.role) = (PolicyMode::AcceptAll, role);
+        let open = our_open(&mut Solo::new(config));
+        let got = open.capabilities.iter().find_map(|c| match c {
+            Capability::Role(role) => Some(*role),
+            _ => None,
+        });
+        assert_eq!(got, stated);
+    }
 }
 
 #[test]
