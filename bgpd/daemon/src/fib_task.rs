@@ -108,7 +108,7 @@ fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, in_flight: &AtomicU
             info!(routes = swept, "stale kernel routes of an earlier run are removed");
         }
         FibInput::List(answer) => {
-            let mut lines: Vec<Line> = fib.iter().map(line).collect();
+            let mut lines: Vec<Line> = fib.iter().map(|e| line(&e)).collect();
             lines.sort();
             let _ = answer.send(lines);
         }
@@ -143,7 +143,7 @@ fn route_target(target: FibTarget) -> RouteTarget {
     }
 }
 
-fn line(entry: kernel::FibEntry<'_>) -> Line {
+fn line(entry: &kernel::FibEntry<'_>) -> Line {
     Line {
         prefix: entry.prefix,
         nexthop_id: entry.nexthop_id,

@@ -238,7 +238,7 @@ impl Task {
     fn outputs(&mut self) {
         self.wants();
         while let Some(event) = self.rib.poll_event() {
-            self.event(event);
+            self.event(&event);
         }
         if self.sweep
             && self.unsent.is_none()
@@ -282,8 +282,8 @@ impl Task {
         }
     }
 
-    fn event(&mut self, event: RibEvent) {
-        match event {
+    fn event(&mut self, event: &RibEvent) {
+        match *event {
             RibEvent::RestartComplete { deferral_expired } => {
                 info!(deferral_expired, "restart complete: first decision made, stale kernel routes go");
                 self.sweep = self.fib.is_some();

@@ -53,7 +53,7 @@ fn frr_and_we_exchange_routes_and_agree_on_roles() {
         holds(&net.vtysh("show bgp ipv6 unicast"), &["2001:db8:1000::/48"])
     });
     // RFC 9234: FRR names both roles of the session.
-    holds(&net.vtysh("show bgp neighbors 198.51.100.0"), &["Local Role: provider", "Neighbor Role: customer"]).unwrap();
+    holds(&net.vtysh("show bgp neighbors 198.51.100.0"), &["Local Role: provider", "Remote Role: customer"]).unwrap();
     // RFC 2918: what FRR asks for again comes again, and the session stands.
     net.vtysh("clear bgp ipv4 unicast 198.51.100.0 soft in");
     std::thread::sleep(Duration::from_secs(1));
@@ -73,8 +73,16 @@ router-id 198.51.100.1
 fib-update no
 network 203.0.113.0/24
 network 2001:db8:b::/48
-neighbor 198.51.100.0 { remote-as 64500; holdtime 9; holdtime min 3 }
-neighbor 2001:db8:a:: { remote-as 64500; holdtime 9; holdtime min 3; announce IPv6 unicast; announce IPv4 none }
+holdtime 9
+holdtime min 3
+neighbor 198.51.100.0 {
+	remote-as 64500
+}
+neighbor 2001:db8:a:: {
+	remote-as 64500
+	announce IPv6 unicast
+	announce IPv4 none
+}
 allow from any
 allow to any
 ",

@@ -67,7 +67,7 @@ impl Source<'_> {
     }
 
     /// The TOML reader's own refusal, as one of our rules.
-    pub(super) fn from_toml(&self, e: &toml::de::Error) -> ConfigError {
+    pub(super) fn toml_error(&self, e: &toml::de::Error) -> ConfigError {
         let span = e.span().unwrap_or(0..0);
         let message = e.message();
         let quoted = |from: &str| from.split('`').nth(1).unwrap_or_default().to_owned();

@@ -116,7 +116,7 @@ impl Config {
     /// Checks `text`; `file` is its name in errors, and relative paths inside are taken from its folder.
     pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
         let source = error::Source { file, text };
-        let raw: schema::File = toml::from_str(text).map_err(|e| source.from_toml(&e))?;
+        let raw: schema::File = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
         check::check(source, raw)
     }
 }

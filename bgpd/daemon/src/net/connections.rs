@@ -42,6 +42,8 @@ pub enum Event {
     Data(ConnId, Bytes),
     /// The kernel took something; so much is still queued.
     Progress(ConnId, usize),
+    /// A connection that was being closed is gone.
+    Closed,
 }
 
 struct Connection {
@@ -128,12 +130,16 @@ impl Connections {
     /// The next event. With `read` false only connecting and writing go on.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Event> {
         let Connections { list, buffer, turn } = self;
+        let before = list.len();
         list.retain_mut(|c| match &mut c.state {
             State::Closing { stream, queue, half_closed, until } => {
                 until.as_mut().poll(cx).is_pending() && !closed(cx, stream, queue, half_closed, buffer)
             }
             _ => true,
         });
+        if list.len() < before {
+            return Poll::Ready(Event::Closed);
+        }
         *turn = turn.wrapping_add(1);
         let (first, n) = (*turn, list.len());
         for i in 0..n {
@@ -284,9 +290,8 @@ mod tests {
             drop(theirs);
         };
         let pump = async {
-            while !c.is_empty() {
-                tokio::time::timeout(Duration::from_millis(50), poll_fn(|cx| c.poll_event(cx, true))).await.ok();
-            }
+            assert!(matches!(poll_fn(|cx| c.poll_event(cx, true)).await, Event::Closed));
+            assert!(c.is_empty());
         };
         tokio::join!(listen, pump);
         assert_eq!(heard, b"last words");

@@ -138,6 +138,7 @@ impl Task {
                 self.input(Input::ConnectionFailed { conn });
             }
             Event::Data(conn, bytes) => self.input(Input::Received { conn, bytes: &bytes }),
+            Event::Closed => {}
             Event::Progress(conn, unsent) => self.input(Input::SendProgress { conn, unsent }),
         }
     }

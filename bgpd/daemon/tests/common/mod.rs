@@ -1,7 +1,13 @@
 //! What the interop tests share: a link between two network namespaces, our bgpd at one end and a foreign daemon at the
 //! other. Everything made here is removed when it is dropped; only processes started here are ended, by their id.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "test support: a panic is the report")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test support: a panic is the report"
+)]
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -162,7 +168,8 @@ impl Net {
     pub fn openbgpd(&self, config: &str) -> Process {
         let socket = format!("socket \"{}\"\n", self.path("openbgpd.sock").display());
         let file = self.write("openbgpd.conf", &(socket + config));
-        sh(&format!("chmod 600 {}", file.display()));
+        // The home of its user, where it locks itself in; Debian's service makes it, we are none.
+        sh(&format!("chmod 600 {}; install -d -m 755 /run/openbgpd", file.display()));
         self.spawn(&self.theirs, "openbgpd.log", &["/usr/sbin/bgpd", "-d", "-f", file.to_str().unwrap()])
     }
 
