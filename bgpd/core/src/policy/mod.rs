@@ -1,8 +1,8 @@
 //! What a relationship lets in and out (RFC 8212, RFC 9234, RFC 4456, RFC 1997): pure functions from a route to a
 //! verdict that names its rule.
 //!
-//! The way of a route: Adj-RIB-In keeps it as it came; [`import`] judges it and gives the attributes that the decision
-//! process sees (LOCAL_PREF by relationship, OTC, our own tag); the best path goes through [`export`] once per update
+//! The way of a route: Adj-RIB-In keeps it as it came; [`import()`] judges it and gives the attributes that the decision
+//! process sees (LOCAL_PREF by relationship, OTC, our own tag); the best path goes through [`export()`] once per update
 //! group ([`ExportProfile`]) and gets the attributes and next hop that stand on the wire.
 //!
 //! One list of rules per direction ([`import::RULES`], [`export::RULES`]) and one list of changes

@@ -5,7 +5,7 @@
 //! has sent its End-of-RIB without repeating them. Enhanced route refresh (RFC 7313 §4) marks them *unrefreshed* between
 //! BoRR and EoRR in the same way.
 //!
-//! Restarting side (§4.1): [`LocRib::deferred`] until every neighbour we wait for has sent End-of-RIB, or the
+//! Restarting side (§4.1): `LocRib::deferred` until every neighbour we wait for has sent End-of-RIB, or the
 //! Selection_Deferral_Timer runs out; then everything is decided in one go.
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ struct Args {
     /// Our BGP Identifier.
     #[arg(long = "id", value_name = "A.B.C.D")]
     bgp_identifier: RouterId,
-    /// A session: peer=ADDRESS,local=ADDRESS[,nh4=ADDRESS][,nh6=ADDRESS][,passive][,port=N].
+    /// A session: `peer=ADDRESS,local=ADDRESS[,nh4=ADDRESS][,nh6=ADDRESS][,passive][,port=N]`.
     #[arg(long = "session", required = true)]
     sessions: Vec<SessionSpec>,
     /// A prefix of our own; may be given several times.

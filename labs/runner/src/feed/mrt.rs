@@ -156,7 +156,7 @@ pub fn read(file: &Path, mut progress: impl FnMut(usize)) -> Result<(Table, Skip
             MrtMessage::TableDumpV2Message(TableDumpV2Message::RibGeneric(_)) => skipped.other_families += 1,
             _ => {}
         }
-        if seen.len() % 10_000 == 0 {
+        if seen.len().is_multiple_of(10_000) {
             progress(seen.len());
         }
     }
