@@ -8,6 +8,7 @@ use lab_runner::state::{Lock, State};
 use lab_runner::topology::Topology;
 use lab_runner::up::{self, Lab};
 use lab_runner::{enter, expect, feed, node};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -291,10 +292,15 @@ fn keep(instance: &str, wanted: &[expect::Expectation]) -> Result<ExitCode> {
         .arg("--hold")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        // Ours would be kept open for as long as the lab stands, and whoever reads it would wait.
+        .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
+    let words = child.stderr.take().context("no pipe")?;
+    let words = std::thread::spawn(move || BufReader::new(words).lines().map_while(Result::ok).for_each(|l| note(&l)));
     loop {
         if let Some(status) = child.try_wait()? {
+            let _ = words.join();
             bail!("lab {instance} did not come up ({status})");
         }
         if let Ok(state) = State::read(instance)
