@@ -116,6 +116,18 @@ fn rfc5082_gtsm_joins_a_neighbour_that_sends_255_and_refuses_others() {
 }
 
 #[test]
+fn rfc5082_3_a_caller_with_a_low_ttl_is_closed_before_a_word_is_read() {
+    if !can_run(&["/usr/sbin/bird"]) {
+        return;
+    }
+    let net = Net::new();
+    let bgpd = net.bgpd(&ours("ttl_security = true\npassive = true\n"));
+    let _bird = net.bird(&bird("ttl security off;"));
+    within(LIMIT, "the refusal in the log", || holds(&bgpd.log(), &["it came with TTL 1, GTSM asks for 255"]));
+    assert!(!bgpd.log().contains("OpenSent"), "an OPEN was read");
+}
+
+#[test]
 fn a_range_lets_callers_in_and_strangers_not() {
     if !can_run(&["/usr/sbin/bird"]) {
         return;

@@ -49,6 +49,29 @@ pub fn set_gtsm(socket: &impl AsFd, hops: u8) -> io::Result<()> {
     set_minimum_hop_limit(socket, minimum)
 }
 
+/// On a listener: the kernel keeps the SYN of each connection for [`saved_syn_hop_limit`].
+pub fn save_syn(socket: &impl AsFd) -> io::Result<()> {
+    let on = 1u32.to_ne_bytes();
+    setsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &on)
+        .map_err(|e| annotate(&e, "keep the SYN of connections"))
+}
+
+/// On an accepted socket, once: the TTL or hop limit that its SYN arrived with. A minimum set after `accept` comes too
+/// late for what was sent together with the handshake; this does not (RFC 5082 §3). `None`: the SYN was not kept (it came
+/// by a SYN cookie, or was asked for before).
+pub fn saved_syn_hop_limit(socket: &impl AsFd) -> io::Result<Option<u8>> {
+    let mut headers = [0u8; 128];
+    let length = getsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_SAVED_SYN, &mut headers)
+        .map_err(|e| annotate(&e, "read the SYN of a connection"))?;
+    // RFC 791 §3.1: version in the first four bits, TTL in octet 8; RFC 8200 §3: hop limit in octet 7.
+    let at = match headers.first() {
+        Some(first) if length > 8 && first >> 4 == 4 => 8,
+        Some(first) if length > 8 && first >> 4 == 6 => 7,
+        _ => return Ok(None),
+    };
+    Ok(headers.get(at).copied())
+}
+
 /// TTL or hop limit of what is sent.
 pub fn set_hop_limit(socket: &impl AsFd, limit: u8) -> io::Result<()> {
     let socket = SockRef::from(socket);
@@ -137,6 +160,15 @@ fn setsockopt(fd: RawFd, level: libc::c_int, option: libc::c_int, value: &[u8]) 
     // socket gives an error, not undefined behaviour.
     let done = unsafe { libc::setsockopt(fd, level, option, value.as_ptr().cast(), length) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[expect(unsafe_code, reason = "the standard library and socket2 have no call for these options")]
+fn getsockopt(fd: RawFd, level: libc::c_int, option: libc::c_int, value: &mut [u8]) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(value.len()).unwrap_or_default();
+    // SAFETY: `value` is a live slice of `length` bytes, of which the kernel writes at most that many and says in `length`
+    // how many it did; an fd that is no socket gives an error, not undefined behaviour.
+    let done = unsafe { libc::getsockopt(fd, level, option, value.as_mut_ptr().cast(), &raw mut length) };
+    if done == 0 { Ok(usize::try_from(length).unwrap_or_default()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Waits until `fd` can be read; false at the timeout. An interruption counts as the timeout.

@@ -90,3 +90,18 @@ fn network_control_and_user_timeout_are_set() {
     let e = bind_to_device(&tcp(true), "no-such-device").expect_err("no device").to_string();
     assert!(e.contains("no-such-device"), "{e}");
 }
+
+#[test]
+fn rfc5082_3_the_syn_says_with_which_ttl_it_came() {
+    for (address, ttl) in [("127.0.0.1:0", 7), ("[::1]:0", 9)] {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        save_syn(&listener).unwrap();
+        let to: SocketAddr = listener.local_addr().unwrap();
+        let caller = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+        set_hop_limit(&caller, ttl).unwrap();
+        caller.connect(&to.into()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(saved_syn_hop_limit(&accepted).unwrap(), Some(ttl));
+        assert_eq!(saved_syn_hop_limit(&accepted).unwrap(), None, "it is given once");
+    }
+}

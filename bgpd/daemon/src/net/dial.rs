@@ -43,6 +43,15 @@ pub fn dial(config: Arc<NeighborConfig>, address: IpAddr, scope: u32) -> Diallin
 
 /// Sets on an accepted connection what only its neighbour's configuration knows.
 pub fn prepare_accepted(stream: &TcpStream, config: &NeighborConfig) -> io::Result<()> {
+    if config.ttl_security {
+        // What came with the handshake is in the buffer already, before any minimum on this socket.
+        let least = 255 - (config.multihop.unwrap_or(1).max(1) - 1);
+        let ttl = sockopt::saved_syn_hop_limit(stream)?;
+        if ttl.is_none_or(|ttl| ttl < least) {
+            let what = ttl.map_or_else(|| "an unknown TTL".to_owned(), |t| format!("TTL {t}"));
+            return Err(io::Error::other(format!("it came with {what}, GTSM asks for {least} (RFC 5082 §3)")));
+        }
+    }
     prepare(stream, config)
 }
 

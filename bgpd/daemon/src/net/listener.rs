@@ -41,6 +41,8 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     } else {
         socket.set_ttl_v4(255)?;
     }
+    // For the GTSM check of who calls.
+    kernel::sockopt::save_syn(&socket)?;
     // An address that DAD has not finished with, or that comes with its interface, is ours all the same.
     if !address.ip().is_unspecified() {
         if address.is_ipv6() { socket.set_freebind_v6(true)? } else { socket.set_freebind_v4(true)? }

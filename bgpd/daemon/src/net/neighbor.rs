@@ -184,7 +184,7 @@ impl Task {
     fn incoming(&mut self, stream: TcpStream, remote: SocketAddr, local: SocketAddr) {
         let conn = ConnId(ConnId::INCOMING | NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
         if let Err(error) = dial::prepare_accepted(&stream, &self.setup.config) {
-            warn!(neighbor = %self.setup.config.name, %error, "accepted connection could not be prepared; closed");
+            warn!(neighbor = %self.setup.config.name, %error, "accepted connection closed");
             return;
         }
         self.connections.adopt(conn, stream);
