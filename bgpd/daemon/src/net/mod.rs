@@ -4,3 +4,4 @@ pub mod connections;
 pub mod dial;
 pub mod listener;
 pub mod neighbor;
+pub mod sparing;

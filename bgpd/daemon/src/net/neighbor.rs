@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Event, LOW_WATER};
 use super::dial;
+use super::sparing::Sparing;
 use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
 
 /// How long a neighbour made from a range is remembered without a session: its routes may be kept meanwhile.
@@ -71,6 +72,8 @@ struct Task {
     /// For the RIB, in order, when its queue is full.
     to_rib: VecDeque<RibInput>,
     live: Option<Live>,
+    /// Lines about malformed UPDATEs: one each would let the neighbour write our log.
+    malformed: Sparing,
     enabled: bool,
     leaving: bool,
 }
@@ -85,6 +88,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         connections: Connections::default(),
         to_rib: VecDeque::new(),
         live: None,
+        malformed: Sparing::default(),
         enabled,
         leaving: false,
     };
@@ -239,8 +243,9 @@ impl Task {
                 Output::Established(session) => self.established(&session),
                 Output::Update(update) => {
                     for e in &update.errors {
+                        let Some(withheld) = self.malformed.admit(self.setup.clock.now()) else { continue };
                         warn!(neighbor = %self.setup.config.name, attribute = e.code, clause = e.clause, verdict = ?e.verdict,
-                            "malformed UPDATE survived: {}", e.what);
+                            withheld, "malformed UPDATE survived: {}", e.what);
                     }
                     self.to_rib.push_back(RibInput::Update(self.setup.id, update));
                 }
