@@ -61,15 +61,19 @@ pub const IMAGES: [Image; 8] = [
     },
 ];
 
-/// FRR is three processes and one configuration, which `vtysh -b` hands out once their sockets are there. The shell
-/// stays as the head of the process group and ends with the first of them.
+/// FRR is three processes and one configuration, which `vtysh -b` hands out. Zebra goes first, and the configuration
+/// waits until bgpd is its client: a bgpd that misses zebra tries again only ten seconds later, and meanwhile refuses
+/// IPv6 routes for want of an interface. The shell stays as the head of the process group and ends with the first of
+/// them.
 const FRR: &str = "install -d -o frr -g frr /run/frr; \
+    until_true() { for i in $(seq 300); do \"$@\" && return; sleep 0.05; done; echo \"gave up waiting for: $*\"; exit 1; }; \
+    client() { vtysh -d zebra -c 'show zebra client summary' 2>/dev/null | grep -q \"^$1 \"; }; \
     /usr/lib/frr/zebra -A 127.0.0.1 -s 90000000 --log stdout & \
+    until_true [ -S /run/frr/zserv.api ]; until_true [ -S /run/frr/zebra.vty ]; \
     /usr/lib/frr/staticd -A 127.0.0.1 --log stdout & \
     /usr/lib/frr/bgpd -A 127.0.0.1 --log stdout & \
-    for i in $(seq 100); do \
-      [ -S /run/frr/zebra.vty ] && [ -S /run/frr/bgpd.vty ] && [ -S /run/frr/staticd.vty ] && break; sleep 0.1; \
-    done; \
+    until_true [ -S /run/frr/bgpd.vty ]; until_true [ -S /run/frr/staticd.vty ]; \
+    until_true client bgp; until_true client static; \
     vtysh -b || exit 1; wait -n; exit 1";
 
 /// The row of an image name, its tag aside.
