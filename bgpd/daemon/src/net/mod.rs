@@ -3,5 +3,6 @@
 pub mod connections;
 pub mod dial;
 pub mod listener;
+pub mod malformed;
 pub mod neighbor;
 pub mod sparing;

@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Event, LOW_WATER};
-use super::dial;
 use super::sparing::Sparing;
+use super::{dial, malformed};
 use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
 
 /// How long a neighbour made from a range is remembered without a session: its routes may be kept meanwhile.
@@ -242,11 +242,8 @@ impl Task {
                 }
                 Output::Established(session) => self.established(&session),
                 Output::Update(update) => {
-                    for e in &update.errors {
-                        let Some(withheld) = self.malformed.admit(self.setup.clock.now()) else { continue };
-                        warn!(neighbor = %self.setup.config.name, attribute = e.code, clause = e.clause, verdict = ?e.verdict,
-                            withheld, "malformed UPDATE survived: {}", e.what);
-                    }
+                    let now = self.setup.clock.now();
+                    malformed::report(&mut self.malformed, now, &self.setup.config.name, &update);
                     self.to_rib.push_back(RibInput::Update(self.setup.id, update));
                 }
                 Output::RouteRefresh(refresh) => self.to_rib.push_back(RibInput::RouteRefresh(self.setup.id, refresh)),
