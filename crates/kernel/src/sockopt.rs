@@ -114,7 +114,7 @@ pub fn set_user_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()>
     SockRef::from(socket).set_tcp_user_timeout(Some(timeout)).map_err(|e| annotate(&e, "set the TCP user timeout"))
 }
 
-/// struct tcp_md5sig { sockaddr_storage addr; u8 flags, prefixlen; u16 keylen; int ifindex; `u8 key[80]` }
+/// `struct tcp_md5sig { sockaddr_storage addr; u8 flags, prefixlen; u16 keylen; int ifindex; u8 key[80]; }`
 fn md5sig(peer: Prefix, key: &[u8], v6_socket: bool) -> [u8; MD5SIG_LEN] {
     let host = peer.len() == peer.max_len();
     let (family, address, length) = match (peer.addr(), v6_socket) {
