@@ -4,7 +4,9 @@
 use lab_runner::topology::Topology;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -199,20 +201,37 @@ fn text(y: &Yaml<'_>) -> String {
 #[test]
 fn every_shipped_lab_is_valid_for_containerlab() {
     let schema = root().join("../shared/data/clab.schema.json");
-    let Ok(schema) = std::fs::read(&schema) else {
+    if !schema.exists() {
         println!("skipped: {} is not there", schema.display());
         return;
-    };
-    let schema: Value = serde_json::from_slice(&schema).expect("schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("schema compiles");
+    }
     for file in shipped() {
         let source = std::fs::read_to_string(&file).expect("readable");
         let doc = to_json(&Yaml::load_from_str(&source).expect("YAML")[0]);
-        let errors: Vec<String> = validator.iter_errors(&doc).map(|e| format!("{}: {e}", e.instance_path())).collect();
-        assert!(errors.is_empty(), "{}: {}", file.display(), errors.join("\n"));
+        let (valid, why) = valid(&schema, &doc);
+        assert!(valid, "{}: {why}", file.display());
         // The schema is what refuses: a key it does not know must be found.
         let mut bad = doc.clone();
         bad["topology"]["nonsense"] = Value::Bool(true);
-        assert!(!validator.is_valid(&bad));
+        let (valid, why) = self::valid(&schema, &bad);
+        assert!(!valid && why.contains("nonsense"), "{why}");
     }
+}
+
+/// Judged by Debian's python3-jsonschema: a validator as a crate would double the build of everything below it.
+fn valid(schema: &Path, doc: &Value) -> (bool, String) {
+    const JUDGE: &str =
+        "import json, sys, jsonschema; jsonschema.validate(json.load(sys.stdin), json.load(open(sys.argv[1])))";
+    let mut judge = Command::new("/usr/bin/python3")
+        .args(["-c", JUDGE])
+        .arg(schema)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python3 with python3-jsonschema (tests/install)");
+    judge.stdin.take().expect("piped").write_all(doc.to_string().as_bytes()).expect("the judge reads");
+    let out = judge.wait_with_output().expect("the judge ends");
+    let why = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!why.contains("ModuleNotFoundError"), "python3-jsonschema is not installed: run tests/install");
+    (out.status.success(), why)
 }
