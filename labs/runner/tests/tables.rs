@@ -19,7 +19,7 @@ const RIBS: [(&str, (usize, usize)); 6] = [
 fn data() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     if !dir.exists() {
-        println!("skipped: {} is not there", dir.display());
+        eprintln!("skipped: {} is not there", dir.display());
         return None;
     }
     Some(dir)

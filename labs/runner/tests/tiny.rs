@@ -10,7 +10,7 @@ fn can_run() -> bool {
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     if !root {
         assert!(std::env::var_os("CI").is_none(), "needs root (network namespaces), and CI must have it");
-        println!("skipped: needs root (network namespaces)");
+        eprintln!("skipped: needs root (network namespaces)");
     }
     root
 }
