@@ -107,10 +107,13 @@ impl Lab {
             self.holders.push(child);
         }
         for (s, out) in self.state.nodes.iter_mut().zip(outputs) {
-            let mut lines = BufReader::new(out.context("no pipe")?).lines();
-            let mut pid = || -> Option<u32> { lines.next()?.ok()?.strip_prefix("pid ")?.parse().ok() };
-            let pid = pid();
-            let ready = matches!(lines.next(), Some(Ok(l)) if l == "ready");
+            // Two processes write here, the number by the outer one and `ready` by process 1: in any order.
+            let (mut pid, mut ready) = (None, false);
+            for line in BufReader::new(out.context("no pipe")?).lines().take(2) {
+                let line = line?;
+                ready |= line == "ready";
+                pid = line.strip_prefix("pid ").and_then(|n| n.parse().ok()).or(pid);
+            }
             let (Some(pid), true) = (pid, ready) else {
                 bail!("node {}: cannot be made: {}", s.name, log_tail(&s.log));
             };
