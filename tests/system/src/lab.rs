@@ -14,7 +14,7 @@ pub fn root() -> PathBuf {
 ///
 /// # Panics
 /// If the test does not run from cargo's target directory.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("own path");
     let dir = exe.parent().and_then(|d| d.parent()).expect("target/PROFILE/deps/TEST");
     dir.join(name)

@@ -7,7 +7,7 @@
 mod lab;
 mod stream;
 
-pub use lab::{Lab, root};
+pub use lab::{Lab, program, root};
 pub use stream::{Outage, Stream};
 
 use std::time::{Duration, Instant};
