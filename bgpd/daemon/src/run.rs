@@ -71,6 +71,9 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         // Nobody was asked to keep our routes: nothing to come back to.
         None => keep > 0 && restart::ran_lately(&state_dir, Duration::from_secs(keep.into())),
     };
+    // After a power cut, or at the very first start, nothing was preserved. Without a kernel table there was nothing to
+    // lose: who forwards does not depend on us.
+    let forwarding_lost = fib.is_some() && !restarting;
     restart::note(&state_dir);
     info!(
         version = env!("CARGO_PKG_VERSION"), local_as = %config.speaker.local_as, router_id = %config.speaker.router_id,
@@ -120,6 +123,7 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         ipam: ipam_rx,
         overview: overview_rx,
         restarting: restarting_rx,
+        forwarding_lost,
         fib: fib_inputs,
     };
     let publish = Publish { directory: directory_tx, ipam: ipam_tx, overview: overview_tx };

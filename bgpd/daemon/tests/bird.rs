@@ -188,6 +188,42 @@ fn rfc4724_kill_9_keeps_routes_here_and_there_and_the_next_start_adopts_them() {
     routes_flow(&net);
 }
 
+/// What our last OPEN said of b4's forwarding state, as BIRD shows it.
+fn forwarding_preserved(net: &Net) -> bool {
+    let text = net.birdc("show protocols all b4");
+    let neighbor = text.split("Neighbor capabilities").nth(1).unwrap_or_default().to_owned();
+    let line = |name: &str| neighbor.lines().find(|l| l.contains(name)).unwrap_or_default().to_owned();
+    assert!(line("AF supported:").contains("ipv4"), "{text}");
+    line("AF preserved:").contains("ipv4")
+}
+
+#[test]
+fn rfc4724_3_only_a_start_that_adopted_routes_says_that_forwarding_was_preserved() {
+    if !can_run(&["/usr/sbin/bird"]) {
+        return;
+    }
+    let net = Net::new();
+    let _bird = net.bird(&bird(""));
+    let mut bgpd = net.bgpd(&ours(""));
+    routes_flow(&net);
+    assert!(!forwarding_preserved(&net), "the very first start");
+    bgpd.kill();
+    let mut bgpd = net.start_bgpd(&net.path("bgpd.toml"));
+    within(LIMIT, "restart complete", || holds(&bgpd.log(), &["restart complete"]));
+    routes_flow(&net);
+    assert!(forwarding_preserved(&net), "a start that adopted everything");
+    bgpd.kill();
+    // As after a power cut; routes go with their next-hop objects.
+    net.ip("nexthop flush proto 220");
+    net.ip("route flush proto 220");
+    net.ip("-6 route flush proto 220");
+    assert_eq!(net.ip("route show proto 220") + &net.ip("-6 route show proto 220"), "");
+    let bgpd = net.start_bgpd(&net.path("bgpd.toml"));
+    within(LIMIT, "the session", || holds(&bgpd.log(), &["session established", "198.51.100.1"]));
+    routes_flow(&net);
+    assert!(!forwarding_preserved(&net), "a start that found nothing");
+}
+
 #[test]
 fn sigterm_leaves_forwarding_and_stop_withdraw_takes_it_away() {
     if !can_run(&["/usr/sbin/bird"]) {

@@ -115,6 +115,7 @@ impl Peer {
         };
         let negotiated = agreed.negotiated.as_ref().clone();
         connection.phase = Phase::Established(agreed, now);
+        self.forwarding_preserved = true;
         self.restart_hold(now, conn);
         self.counters.established_transitions = self.counters.established_transitions.saturating_add(1);
         self.outputs.push_back(Output::Established(Box::new(Session {

@@ -70,6 +70,8 @@ pub struct Peer {
     /// R bit of our Graceful Restart capability.
     restarting: bool,
     /// The next OPEN goes without capabilities (RFC 5492 §3).
+    /// F bits of our Graceful Restart capability.
+    forwarding_preserved: bool,
     omit_capabilities: bool,
     shown: State,
     shown_since: Monotime,
@@ -94,6 +96,7 @@ impl Peer {
             next_conn: 1,
             restarting: false,
             omit_capabilities: false,
+            forwarding_preserved: true,
             shown: State::Idle,
             shown_since: Monotime::ZERO,
             last_error: String::new(),
@@ -114,6 +117,13 @@ impl Peer {
     }
 
     /// Feeds one event.
+    /// Clears the F bits of OPENs until a session is up: nothing that the neighbour may hold of an earlier run is still
+    /// forwarded here (RFC 4724 §3), so it is to drop that at once (§4.2). What this run announces from then on outlives
+    /// the loss of a session.
+    pub fn forwarding_lost(&mut self) {
+        self.forwarding_preserved = false;
+    }
+
     pub fn handle_input(&mut self, now: Monotime, input: Input<'_>) {
         match input {
             // RFC 4271 §8.2.2: ignored except in Idle.

@@ -18,6 +18,15 @@ pub(super) struct Ourselves {
     pub(super) router_id: RouterId,
 }
 
+/// What our OPEN says of the process's last restart (RFC 4724 §3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Restart {
+    /// R: the first decision is still to come.
+    pub(super) restarting: bool,
+    /// F: what the neighbour may hold of us is still forwarded.
+    pub(super) forwarding_preserved: bool,
+}
+
 /// What two OPENs agreed on.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Negotiated {
@@ -46,18 +55,18 @@ impl Refusal {
 }
 
 /// The OPEN we send. Without capabilities it is what a neighbour of RFC 1771 takes (RFC 5492 §3).
-pub(super) fn our_open(us: Ourselves, config: &NeighborConfig, restarting: bool, with_capabilities: bool) -> Open {
+pub(super) fn our_open(us: Ourselves, config: &NeighborConfig, restart: Restart, with_capabilities: bool) -> Open {
     Open {
         version: VERSION,
         asn: us.local_as,
         my_as: us.local_as.as_two_octet(),
         hold_time: config.hold_time,
         bgp_identifier: us.router_id,
-        capabilities: if with_capabilities { our_capabilities(us, config, restarting) } else { Vec::new() },
+        capabilities: if with_capabilities { our_capabilities(us, config, restart) } else { Vec::new() },
     }
 }
 
-fn our_capabilities(us: Ourselves, config: &NeighborConfig, restarting: bool) -> Vec<Capability> {
+fn our_capabilities(us: Ourselves, config: &NeighborConfig, restart: Restart) -> Vec<Capability> {
     let mut list: Vec<_> = config.families.iter().map(|f| Capability::Multiprotocol(*f)).collect();
     list.push(Capability::RouteRefresh);
     if config.extended_next_hop && config.families.contains(&Family::IPV4_UNICAST) {
@@ -68,13 +77,13 @@ fn our_capabilities(us: Ourselves, config: &NeighborConfig, restarting: bool) ->
     }
     list.extend(config.our_role().map(Capability::Role));
     if config.gr_helper || config.gr_restart_time > 0 {
-        // RFC 4724 §3: no families means that we only help. F: routes in the kernel outlive the process.
-        let preserved = config.gr_restart_time > 0;
+        // RFC 4724 §3: no families means that we only help.
+        let restarts = config.gr_restart_time > 0;
         list.push(Capability::GracefulRestart(GracefulRestart {
-            restarting: restarting && preserved,
+            restarting: restart.restarting && restarts,
             notification: config.gr_helper,
             restart_time: config.gr_restart_time.min(0x0fff),
-            families: config.families.iter().filter(|_| preserved).map(|f| (*f, true)).collect(),
+            families: config.families.iter().filter(|_| restarts).map(|f| (*f, restart.forwarding_preserved)).collect(),
         }));
     }
     list.push(Capability::FourOctetAsn(us.local_as));

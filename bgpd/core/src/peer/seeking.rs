@@ -9,7 +9,7 @@ use net_types::Monotime;
 
 use super::connection::{Connection, Direction, Phase};
 use super::ending::Cause;
-use super::negotiate;
+use super::negotiate::{self, Restart};
 use super::timers::{FIRST_WAIT, OPEN_HOLD_TIME, jitter};
 use super::{ConnId, Output, Peer};
 use crate::config::RemoteAddress;
@@ -152,7 +152,8 @@ impl Peer {
 
     /// TCP is up: sends OPEN, starts the large HoldTimer, OpenSent.
     fn open(&mut self, now: Monotime, id: ConnId, direction: Direction, ends: (SocketAddr, SocketAddr)) {
-        let our_open = negotiate::our_open(self.us, &self.config, self.restarting, !self.omit_capabilities);
+        let restart = Restart { restarting: self.restarting, forwarding_preserved: self.forwarding_preserved };
+        let our_open = negotiate::our_open(self.us, &self.config, restart, !self.omit_capabilities);
         let phase = Phase::OpenSent { hold: now + OPEN_HOLD_TIME };
         let mut connection = Connection::new(id, direction, ends, our_open, phase);
         connection.send_hold.set_time(self.config.send_hold_time);

@@ -32,6 +32,11 @@ fn up(open: &Open) -> (Solo, bgp_core::peer::ConnId) {
 
 fn ours(solo: &mut Solo) -> Option<GracefulRestart> {
     let conn = solo.start();
+    offered(solo, conn)
+}
+
+/// The capability in the OPEN that waits to be sent.
+fn offered(solo: &mut Solo, conn: bgp_core::peer::ConnId) -> Option<GracefulRestart> {
     match solo.sent(conn).remove(0) {
         Message::Open(open) => open.find(|c| match c {
             Capability::GracefulRestart(restart) => Some(restart.clone()),
@@ -60,6 +65,28 @@ fn rfc4724_3_our_capability_follows_the_configuration() {
     assert_eq!((helper.restart_time, helper.families.len()), (0, 0), "only helping");
     config.gr_helper = false;
     assert_eq!(ours(&mut Solo::new(config)), None);
+}
+
+#[test]
+fn rfc4724_3_no_f_bit_after_a_start_that_preserved_nothing_until_a_session_is_up() {
+    let flags = |restart: &GracefulRestart| restart.families.iter().map(|(_, kept)| *kept).collect::<Vec<_>>();
+    for restarting in [false, true] {
+        let mut solo = Solo::transit();
+        solo.peer.set_restarting(restarting);
+        solo.peer.forwarding_lost();
+        let conn = solo.start();
+        let first = offered(&mut solo, conn).unwrap();
+        assert_eq!((first.restarting, first.restart_time, flags(&first)), (restarting, 120, vec![false, false]));
+        // An attempt that fails changes nothing: the neighbour may still hold what was.
+        solo.input(Input::ConnectionFailed { conn });
+        let (conn, _) = solo.accept();
+        assert_eq!(flags(&offered(&mut solo, conn).unwrap()), [false, false]);
+        solo.establish(conn, &restarter(false, 60));
+        // What it has now came from this run, and a lost connection leaves it in the kernel.
+        solo.input(Input::ConnectionFailed { conn });
+        let (conn, _) = solo.accept();
+        assert_eq!(flags(&offered(&mut solo, conn).unwrap()), [true, true]);
+    }
 }
 
 #[test]

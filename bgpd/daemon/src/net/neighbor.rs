@@ -46,6 +46,8 @@ pub struct Setup {
     /// The speaker restarts (RFC 4724 §4.1): the R bit is set.
     pub restarting: bool,
     /// Jitter's seed.
+    /// Nothing is forwarded any more of what an earlier run announced: the first OPENs go without the F bits.
+    pub forwarding_lost: bool,
     pub seed: u64,
     /// The clock all tasks share.
     pub clock: Clock,
@@ -94,6 +96,9 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
     };
     task.peer.set_restarting(task.setup.restarting);
     if enabled {
+    if task.setup.forwarding_lost {
+        task.peer.forwarding_lost();
+    }
         task.input(Input::ManualStart);
     }
     task.drive(commands).await;

@@ -91,6 +91,8 @@ pub struct Shared {
     pub overview: watch::Receiver<Overview>,
     /// The first decision after a restart is still to come.
     pub restarting: watch::Receiver<bool>,
+    /// A kernel table is kept and held no route of ours at the start (RFC 4724 §3, F).
+    pub forwarding_lost: bool,
     /// To the FIB thread; `None`: no kernel table is kept.
     pub fib: Option<SyncSender<FibInput>>,
 }
@@ -248,6 +250,7 @@ impl Supervisor {
             config: config.clone(),
             dynamic,
             restarting: self.restarting,
+            forwarding_lost: self.shared.forwarding_lost,
             seed: self.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             clock: self.shared.clock,
             rib: self.shared.rib.clone(),
