@@ -308,7 +308,7 @@ impl Rib {
         let what = match target.as_ref() {
             FibTarget::Discard => "discard (an announced prefix of our own)".to_owned(),
             FibTarget::NextHops(hops) => {
-                let hops: Vec<String> = hops.iter().map(hop_text).collect();
+                let hops: Vec<String> = hops.iter().map(|h| self.hop_text(h)).collect();
                 format!("forward via {}", hops.join(", "))
             }
         };
@@ -354,6 +354,16 @@ impl Rib {
         Some(steps)
     }
 
+    /// A next hop with its interface's name, or its number where the interface is gone.
+    fn hop_text(&self, hop: &ResolvedNextHop) -> String {
+        let row = self.loc.connected_table.iter().find(|c| c.ifindex == hop.ifindex);
+        let dev = row.map_or_else(|| format!("#{}", hop.ifindex), |c| c.ifname.clone());
+        match hop.gateway {
+            Some(gateway) => format!("{gateway} dev {dev}"),
+            None => format!("dev {dev}"),
+        }
+    }
+
     /// What a neighbour holds from us for one prefix.
     pub fn exported_route(&self, prefix: &Prefix, peer: PeerId) -> Option<RouteEntry> {
         self.out.advertised_route(peer, prefix).map(|route| self.out_entry(peer, route))
@@ -393,12 +403,5 @@ fn hops(target: &FibTarget) -> Vec<ResolvedNextHop> {
     match target {
         FibTarget::NextHops(hops) => hops.clone(),
         FibTarget::Discard => Vec::new(),
-    }
-}
-
-fn hop_text(hop: &ResolvedNextHop) -> String {
-    match hop.gateway {
-        Some(gateway) => format!("{gateway} dev #{}", hop.ifindex),
-        None => format!("dev #{}", hop.ifindex),
     }
 }
