@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use net_types::Monotime;
 
 use super::negotiate::Negotiated;
-use super::timers::SendHold;
+use super::timers::{SendHold, UNREAD_GRACE};
 use super::{ConnId, State};
 
 /// Who opened the connection.
@@ -115,6 +115,17 @@ impl Connection {
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => earliest([agreed.hold, agreed.keepalive]),
         };
         earliest([own, self.send_hold.deadline()])
+    }
+
+    /// The HoldTimer, if it is about to expire, waits a little longer.
+    pub(super) fn put_off_hold(&mut self, now: Monotime) {
+        let hold = match &mut self.phase {
+            Phase::OpenSent { hold } => Some(hold),
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => agreed.hold.as_mut(),
+        };
+        if let Some(hold) = hold {
+            *hold = (*hold).max(now + UNREAD_GRACE);
+        }
     }
 
     /// Puts as much of `bytes` as one message may need into the buffer and returns the rest.

@@ -104,6 +104,13 @@ pub enum Input<'a> {
         /// The next octets.
         bytes: &'a [u8],
     },
+    /// Octets of the neighbour wait in the socket, and the shell has not taken them: it may not read for now, because what
+    /// it read before is still on its way to the RIB, or it has not got round to it. To be given for each such connection
+    /// before `handle_timeout`: the HoldTimer looks at what the neighbour sent (RFC 4271 §6.5), not at what we took.
+    Unread {
+        /// Which.
+        conn: ConnId,
+    },
     /// How many of the bytes taken by `poll_transmit` the kernel has not taken yet. To be given after each write and
     /// whenever a write would block; it is what the SendHoldTimer (RFC 9687) looks at.
     SendProgress {

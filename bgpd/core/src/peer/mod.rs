@@ -9,7 +9,8 @@
 //! The contract, after quinn-proto: call [`Peer::handle_input`], [`Peer::handle_timeout`] or another method that takes
 //! `now`; then drain [`Peer::poll_output`] until `None`; then [`Peer::poll_transmit`] of every connection that lives
 //! or that an [`Output::Close`] just named, as far as the socket takes it; then ask [`Peer::poll_timeout`] when to call
-//! `handle_timeout`. Output order is meaning: `Down` precedes the `Close` of its connection and the `StateChanged`.
+//! `handle_timeout`, and before that name each connection whose octets still wait unread ([`Input::Unread`]). Output
+//! order is meaning: `Down` precedes the `Close` of its connection and the `StateChanged`.
 //!
 //! Invariants: at most two connections, at most one of them Established, at most one of each direction before that; an
 //! input about a connection that is gone does nothing; a receive buffer holds at most one message; nothing panics.
@@ -69,9 +70,9 @@ pub struct Peer {
     next_conn: u64,
     /// R bit of our Graceful Restart capability.
     restarting: bool,
-    /// The next OPEN goes without capabilities (RFC 5492 §3).
     /// F bits of our Graceful Restart capability.
     forwarding_preserved: bool,
+    /// The next OPEN goes without capabilities (RFC 5492 §3).
     omit_capabilities: bool,
     shown: State,
     shown_since: Monotime,
@@ -95,8 +96,8 @@ impl Peer {
             back_off: BackOff::default(),
             next_conn: 1,
             restarting: false,
-            omit_capabilities: false,
             forwarding_preserved: true,
+            omit_capabilities: false,
             shown: State::Idle,
             shown_since: Monotime::ZERO,
             last_error: String::new(),
@@ -116,7 +117,6 @@ impl Peer {
         self.restarting = restarting;
     }
 
-    /// Feeds one event.
     /// Clears the F bits of OPENs until a session is up: nothing that the neighbour may hold of an earlier run is still
     /// forwarded here (RFC 4724 §3), so it is to drop that at once (§4.2). What this run announces from then on outlives
     /// the loss of a session.
@@ -124,6 +124,7 @@ impl Peer {
         self.forwarding_preserved = false;
     }
 
+    /// Feeds one event.
     pub fn handle_input(&mut self, now: Monotime, input: Input<'_>) {
         match input {
             // RFC 4271 §8.2.2: ignored except in Idle.
@@ -142,6 +143,11 @@ impl Peer {
             Input::ConnectionEstablished { conn, remote, local } => self.connected(now, conn, (local, remote)),
             Input::ConnectionFailed { conn } => self.failed(now, conn),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
+            Input::Unread { conn } => {
+                if let Some(connection) = self.connection_mut(conn) {
+                    connection.put_off_hold(now);
+                }
+            }
             Input::SendProgress { conn, unsent } => {
                 if let Some(connection) = self.connection_mut(conn) {
                     connection.progress(now, unsent);

@@ -16,6 +16,9 @@ pub(super) const IDLE_HOLD_CEILING: Duration = Duration::from_secs(60);
 /// First wait after a failure.
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long the HoldTimer puts off its judgement at a time while octets of the neighbour wait unread.
+pub(super) const UNREAD_GRACE: Duration = Duration::from_secs(1);
+
 /// A random share, 0.75 to 1.0, of a timer's value (RFC 4271 §10).
 pub(super) fn jitter(rng: &mut ChaCha8Rng, value: Duration) -> Duration {
     let thousandths = 750 + rng.next_u32() % 251;

@@ -35,6 +35,7 @@ enum Act {
     Fail(usize),
     Receive(usize, Vec<u8>),
     Progress(usize, usize),
+    Unread(usize),
     Timer,
     Wait(u32),
     Teardown(Option<u32>),
@@ -51,6 +52,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => any::<usize>().prop_map(Act::Fail),
         20 => (any::<usize>(), pieces()).prop_map(|(c, b)| Act::Receive(c, b)),
         2 => (any::<usize>(), 0usize..200).prop_map(|(c, n)| Act::Progress(c, n)),
+        2 => any::<usize>().prop_map(Act::Unread),
         4 => Just(Act::Timer),
         2 => (0u32..100_000).prop_map(Act::Wait),
         1 => proptest::option::of(0u32..100).prop_map(Act::Teardown),
@@ -126,6 +128,7 @@ fn play(solo: &mut Solo, watch: &mut Watch, act: Act) {
         }
         Act::Receive(index, bytes) => solo.receive(watch.pick(index), &bytes),
         Act::Progress(index, unsent) => solo.input(Input::SendProgress { conn: watch.pick(index), unsent }),
+        Act::Unread(index) => solo.input(Input::Unread { conn: watch.pick(index) }),
         Act::Timer if solo.peer.poll_timeout().is_some() => solo.next_timer(),
         Act::Timer => Vec::new(),
         Act::Wait(milliseconds) => solo.wait(Duration::from_millis(milliseconds.into())),

@@ -67,6 +67,59 @@ fn rfc4271_4_4_updates_and_keepalives_restart_the_hold_timer_and_refreshes_do_no
     assert!(solo.peer.state() < State::Established);
 }
 
+/// Runs every timer of the next `seconds` as a shell does whose socket holds octets that it must not read.
+fn wait_unread(solo: &mut Solo, conn: bgp_core::peer::ConnId, seconds: u64) {
+    let end = solo.now + Duration::from_secs(seconds);
+    while let Some(at) = solo.peer.poll_timeout().filter(|t| *t <= end) {
+        assert!(at > solo.now, "no timer stands still");
+        solo.now = at;
+        solo.input(Input::Unread { conn });
+        solo.peer.handle_timeout(at);
+        flush(solo, conn);
+    }
+    solo.now = end;
+}
+
+#[test]
+fn rfc4271_6_5_what_waits_unread_is_no_silence() {
+    let mut solo = Solo::transit();
+    let conn = solo.start();
+    solo.establish(conn, &provider(9));
+    wait_unread(&mut solo, conn, 300);
+    assert_eq!(solo.peer.state(), State::Established);
+    // Read at last, it holds a message: the HoldTimer starts anew, in full.
+    solo.receive(conn, &keepalive());
+    solo.wait(Duration::from_millis(8999));
+    assert_eq!(solo.peer.state(), State::Established);
+    flush(&mut solo, conn);
+    let outputs = solo.wait(Duration::from_millis(1));
+    assert!(down_of(&outputs).is_some());
+    assert_eq!(codes(&solo.sent_notification(conn)), (4, 0));
+}
+
+#[test]
+fn rfc4271_6_5_unread_octets_without_a_message_put_the_hold_timer_off_and_no_more() {
+    let mut solo = Solo::transit();
+    let conn = solo.start();
+    solo.establish(conn, &provider(9));
+    solo.wait(Duration::from_secs(1));
+    // Long before its time it is not touched.
+    solo.input(Input::Unread { conn });
+    wait_unread(&mut solo, conn, 30);
+    solo.receive(conn, &keepalive()[..18]);
+    let outputs = solo.wait(Duration::from_secs(1));
+    assert!(down_of(&outputs).is_some(), "half a message is none");
+
+    let mut solo = Solo::transit();
+    let conn = solo.start();
+    solo.establish(conn, &provider(9));
+    solo.input(Input::Unread { conn });
+    solo.wait(Duration::from_millis(8999));
+    assert_eq!(solo.peer.state(), State::Established, "put off, never brought forward");
+    let outputs = solo.wait(Duration::from_millis(1));
+    assert!(down_of(&outputs).is_some(), "a neighbour that fell silent is noticed in its time");
+}
+
 #[test]
 fn rfc4271_10_keepalives_go_out_each_jittered_third_of_the_hold_time() {
     let mut solo = Solo::transit();

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use bgp_core::peer::ConnId;
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -116,6 +118,14 @@ impl Connections {
     /// Those that are open.
     pub fn ids(&self) -> Vec<ConnId> {
         self.list.iter().filter(|c| matches!(c.state, State::Up { .. })).map(|c| c.id).collect()
+    }
+
+    /// Those with octets in the kernel's receive buffer. The kernel is asked, not the runtime, which knows only what its
+    /// last poll said.
+    pub fn unread(&self) -> Vec<ConnId> {
+        let waits = |stream: &TcpStream| SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|n| n > 0);
+        let open = |c: &Connection| matches!(&c.state, State::Up { stream, .. } if waits(stream));
+        self.list.iter().filter(|c| open(c)).map(|c| c.id).collect()
     }
 
     /// Nothing is open or being closed.

@@ -3,8 +3,9 @@
 //! The way of a byte: socket -> [`Connections`] -> [`Peer`] -> decoded UPDATE -> the RIB's queue. Back: when less than
 //! [`LOW_WATER`] octets wait for the socket the task asks the RIB once ([`RibInput::Pull`]); the answer goes through the
 //! [`Peer`] to the socket. So a slow neighbour holds back its own UPDATEs and nobody else's.
-//! Invariants: no await in here but the one select; timers run whatever is full; an answer to an older session is known
-//! by its number and dropped.
+//! Invariants: no await in here but the one select; timers run whatever is full; while the RIB's queue is full nothing is
+//! read, and what then waits in the socket is no silence (RFC 4271 §6.5); an answer to an older session is known by its
+//! number and dropped.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -45,9 +46,9 @@ pub struct Setup {
     pub dynamic: bool,
     /// The speaker restarts (RFC 4724 §4.1): the R bit is set.
     pub restarting: bool,
-    /// Jitter's seed.
     /// Nothing is forwarded any more of what an earlier run announced: the first OPENs go without the F bits.
     pub forwarding_lost: bool,
+    /// Jitter's seed.
     pub seed: u64,
     /// The clock all tasks share.
     pub clock: Clock,
@@ -95,10 +96,10 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         leaving: false,
     };
     task.peer.set_restarting(task.setup.restarting);
-    if enabled {
     if task.setup.forwarding_lost {
         task.peer.forwarding_lost();
     }
+    if enabled {
         task.input(Input::ManualStart);
     }
     task.drive(commands).await;
@@ -132,11 +133,20 @@ impl Task {
                     None => return,
                 },
                 () = tokio::time::sleep_until(wait), if deadline.is_some() || self.setup.dynamic => {
-                    self.peer.handle_timeout(self.setup.clock.now());
-                    self.drain();
+                    self.timeout();
                 }
             }
         }
+    }
+
+    fn timeout(&mut self) {
+        let now = self.setup.clock.now();
+        // What waits in a socket, be it because we may not read or because we were slow, is no silence.
+        for conn in self.connections.unread() {
+            self.peer.handle_input(now, Input::Unread { conn });
+        }
+        self.peer.handle_timeout(now);
+        self.drain();
     }
 
     fn event(&mut self, event: Event) {
@@ -371,3 +381,7 @@ fn peer_info(setup: &Setup, session: &Session) -> PeerInfo {
         enhanced_refresh: session.enhanced_refresh,
     }
 }
+
+#[cfg(test)]
+#[path = "neighbor_tests.rs"]
+mod tests;
