@@ -33,7 +33,9 @@ fn checker(file: &Path) -> Option<Vec<String>> {
         "bird.conf" => [words(&["bird", "-p", "-c"]), vec![path]].concat(),
         "bgpd.conf" => [words(&["/usr/sbin/bgpd", "-n", "-f"]), vec![path]].concat(),
         "frr.conf" => [words(&["vtysh", "--dryrun", "--inputfile"]), vec![path]].concat(),
-        n if n.ends_with(".clab.yml") => [vec![ours("lab-runner"), "any".into(), "--check".into()], vec![path]].concat(),
+        n if n.ends_with(".clab.yml") => {
+            [vec![ours("lab-runner"), "any".into(), "--check".into()], vec![path]].concat()
+        }
         n if n.ends_with(".json") => [words(&["python3", "-m", "json.tool"]), vec![path, "/dev/null".into()]].concat(),
         n if n.ends_with(".sh") => [words(&["bash", "-n"]), vec![path]].concat(),
         _ => return None,
