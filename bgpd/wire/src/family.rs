@@ -29,6 +29,9 @@ pub trait FamilyCodec: Sync {
     /// a Path Identifier stands in front (RFC 7911 §3).
     fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError>;
 
+    /// Octets that [`FamilyCodec::encode_nlri`] appends; an entry of another family is refused.
+    fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError>;
+
     /// Appends one entry, or refuses one of another family.
     fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError>;
 
@@ -84,13 +87,17 @@ fn decode_prefix<const WIDTH: usize>(
     Ok((Nlri { prefix, path_id }, r.rest()))
 }
 
+fn prefix_len(nlri: &Nlri, add_path: bool) -> usize {
+    1 + usize::from(nlri.prefix.len()).div_ceil(8) + if add_path { 4 } else { 0 }
+}
+
 fn encode_prefix(nlri: &Nlri, octets: &[u8], add_path: bool, out: &mut BytesMut) {
     if add_path {
         out.put_u32(nlri.path_id);
     }
     let bits = nlri.prefix.len();
     out.put_u8(bits);
-    out.extend(octets.iter().take(usize::from(bits).div_ceil(8)));
+    out.put_slice(octets.get(..usize::from(bits).div_ceil(8)).unwrap_or(octets));
 }
 
 /// RFC 2545 §3: one address of 16 octets, or a global and a link-local one. Where a sender has no global address and
@@ -128,6 +135,13 @@ impl FamilyCodec for Ipv4Unicast {
         decode_prefix::<4>(field, add_path, |o| IpAddr::V4(Ipv4Addr::from(o)))
     }
 
+    fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError> {
+        match nlri.prefix {
+            Prefix::V4(..) => Ok(prefix_len(nlri, add_path)),
+            Prefix::V6(..) => Err(EncodeError::WrongFamily(self.family())),
+        }
+    }
+
     fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
         let Prefix::V4(bits, _) = nlri.prefix else {
             return Err(EncodeError::WrongFamily(self.family()));
@@ -162,6 +176,13 @@ impl FamilyCodec for Ipv6Unicast {
 
     fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError> {
         decode_prefix::<16>(field, add_path, |o| IpAddr::V6(Ipv6Addr::from(o)))
+    }
+
+    fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError> {
+        match nlri.prefix {
+            Prefix::V6(..) => Ok(prefix_len(nlri, add_path)),
+            Prefix::V4(..) => Err(EncodeError::WrongFamily(self.family())),
+        }
     }
 
     fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {

@@ -1,15 +1,15 @@
 //! UPDATE: the sections, the NLRI, the next hop (RFC 4271 §4.3, RFC 4760, RFC 7606, RFC 7911, RFC 8950).
 //!
 //! In: [`decode_update`] cuts the body into its three sections, reads the two NLRI fields, then the attributes.
-//! Out: [`encode_announce`], [`encode_withdraw`] and [`encode_end_of_rib`] append whole messages, each as full as the
-//! session allows.
+//! Out: [`AttributeBlock`], [`encode_withdraw`] and [`encode_end_of_rib`] append whole messages, each as full as the
+//! session allows, straight into one buffer.
 
 mod decode;
 mod encode;
 
 pub use decode::decode_update;
 pub(crate) use encode::encode_update;
-pub use encode::{encode_announce, encode_end_of_rib, encode_withdraw};
+pub use encode::{AttributeBlock, encode_announce, encode_end_of_rib, encode_withdraw};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -69,6 +69,12 @@ impl AsPath {
         }
     }
 
+    /// Octets of what [`AsPath::encode`] appends.
+    pub(crate) fn encoded_len(&self, four_octet: bool) -> usize {
+        let width = if four_octet { 4 } else { 2 };
+        self.segments.iter().map(|s| 2 * s.asns.len().div_ceil(MAX_SEGMENT) + width * s.asns.len()).sum()
+    }
+
     /// Appends the value. Runs over 255 are split; with two octets a number, wide ones become AS_TRANS.
     pub(crate) fn encode(&self, four_octet: bool, out: &mut BytesMut) {
         for segment in &self.segments {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use bytes::{BufMut, BytesMut};
 
 use super::table::{code, flag};
-use super::{Aggregator, Origin, PathAttributes, UnknownAttribute};
+use super::{Aggregator, AsPath, Origin, PathAttributes, UnknownAttribute};
 use crate::{EncodeError, SessionContext};
 
 const WELL_KNOWN: u8 = flag::TRANSITIVE;
@@ -33,16 +33,16 @@ pub(crate) fn put_header(out: &mut BytesMut, flags: u8, code: u8, len: usize) ->
     Ok(())
 }
 
-/// Appends all attributes but MP_REACH_NLRI; NEXT_HOP where given. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST stay inside
+/// Appends all attributes but MP_REACH_NLRI; NEXT_HOP where given, and then where its address stands in `out`. LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST stay inside
 /// the AS (RFC 4271 §5.1.5, RFC 4456 §8) whatever the caller left in them.
 pub(crate) fn encode_attributes(
     a: &PathAttributes,
     next_hop: Option<Ipv4Addr>,
     ctx: &SessionContext,
     out: &mut BytesMut,
-) -> Result<(), EncodeError> {
+) -> Result<Option<usize>, EncodeError> {
     let mut w = Writer { out, unknown: a.unknown.iter().peekable() };
-    let mut value = BytesMut::new();
+    let mut next_hop_at = None;
 
     let origin = match a.origin {
         Origin::Igp => 0,
@@ -51,10 +51,11 @@ pub(crate) fn encode_attributes(
     };
     w.put(WELL_KNOWN, code::ORIGIN, &[origin])?;
 
-    a.as_path.encode(ctx.four_octet_as, &mut value);
-    w.put(WELL_KNOWN, code::AS_PATH, &value)?;
+    w.as_path(WELL_KNOWN, code::AS_PATH, &a.as_path, ctx.four_octet_as)?;
     if let Some(next_hop) = next_hop {
-        w.put(WELL_KNOWN, code::NEXT_HOP, &next_hop.octets())?;
+        let octets = next_hop.octets();
+        w.put(WELL_KNOWN, code::NEXT_HOP, &octets)?;
+        next_hop_at = Some(w.out.len() - octets.len());
     }
     if let Some(med) = a.med {
         w.put(OPTIONAL, code::MULTI_EXIT_DISC, &med.to_be_bytes())?;
@@ -66,7 +67,7 @@ pub(crate) fn encode_attributes(
         w.put(WELL_KNOWN, code::ATOMIC_AGGREGATE, &[])?;
     }
     if let Some(aggregator) = &a.aggregator {
-        w.put(OPTIONAL_TRANSITIVE, code::AGGREGATOR, &aggregator_value(aggregator, ctx.four_octet_as))?;
+        w.aggregator(code::AGGREGATOR, aggregator, ctx.four_octet_as)?;
     }
     w.list(OPTIONAL_TRANSITIVE, code::COMMUNITIES, &a.communities, |c| c.0.to_be_bytes())?;
     if !ctx.ebgp {
@@ -79,12 +80,10 @@ pub(crate) fn encode_attributes(
     if !ctx.four_octet_as {
         // RFC 6793 §4.2.2: only when something would be lost.
         if let Some(path) = a.as_path.as4_path() {
-            value.clear();
-            path.encode(true, &mut value);
-            w.put(OPTIONAL_TRANSITIVE, code::AS4_PATH, &value)?;
+            w.as_path(OPTIONAL_TRANSITIVE, code::AS4_PATH, &path, true)?;
         }
         if let Some(aggregator) = a.aggregator.as_ref().filter(|g| g.asn.0 > 0xffff) {
-            w.put(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, &aggregator_value(aggregator, true))?;
+            w.aggregator(code::AS4_AGGREGATOR, aggregator, true)?;
         }
     }
     w.list(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &a.large_communities, |c| {
@@ -96,18 +95,8 @@ pub(crate) fn encode_attributes(
     if let Some(otc) = a.otc {
         w.put(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, &otc.0.to_be_bytes())?;
     }
-    w.unknown_below(None)
-}
-
-fn aggregator_value(a: &Aggregator, four_octet: bool) -> BytesMut {
-    let mut value = BytesMut::with_capacity(8);
-    if four_octet {
-        value.put_u32(a.asn.0);
-    } else {
-        value.put_u16(a.asn.as_two_octet());
-    }
-    value.put_slice(&a.address.octets());
-    value
+    w.unknown_below(None)?;
+    Ok(next_hop_at)
 }
 
 /// Writes known attributes and lets the unknown ones in where their code belongs.
@@ -120,6 +109,25 @@ impl Writer<'_> {
     fn put(&mut self, flags: u8, code: u8, value: &[u8]) -> Result<(), EncodeError> {
         self.unknown_below(Some(code))?;
         put(self.out, flags, code, value)
+    }
+
+    fn as_path(&mut self, flags: u8, code: u8, path: &AsPath, four_octet: bool) -> Result<(), EncodeError> {
+        self.unknown_below(Some(code))?;
+        put_header(self.out, flags, code, path.encoded_len(four_octet))?;
+        path.encode(four_octet, self.out);
+        Ok(())
+    }
+
+    fn aggregator(&mut self, code: u8, a: &Aggregator, four_octet: bool) -> Result<(), EncodeError> {
+        self.unknown_below(Some(code))?;
+        put_header(self.out, OPTIONAL_TRANSITIVE, code, if four_octet { 8 } else { 6 })?;
+        if four_octet {
+            self.out.put_u32(a.asn.0);
+        } else {
+            self.out.put_u16(a.asn.as_two_octet());
+        }
+        self.out.put_slice(&a.address.octets());
+        Ok(())
     }
 
     /// Writes a list attribute, or nothing for an empty one: of length zero it would be malformed (RFC 7606 §7.8).

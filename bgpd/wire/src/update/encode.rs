@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use net_types::Family;
 
 use super::{NextHop, Nlri, SessionContext, Update};
-use crate::attr::encode::{encode_attributes, put, put_header};
+use crate::attr::encode::encode_attributes;
 use crate::attr::table::{code, flag};
 use crate::family::{FamilyCodec, codec};
 use crate::message::{HEADER_LEN, MAX_LEN, begin, finish};
@@ -18,10 +18,103 @@ const LENGTHS: usize = 4;
 /// Octets of an attribute header with Extended Length.
 const ATTRIBUTE_HEADER: usize = 4;
 
-/// Appends UPDATEs that announce `nlri`, all of one family, with one next hop and one set of attributes.
-///
-/// IPv4 with an IPv4 next hop goes into the NLRI field, everything else into MP_REACH_NLRI. Attributes that must not
-/// leave the AS are left out on eBGP sessions; LOCAL_PREF on iBGP ones is the caller's to set (RFC 4271 §5.1.5).
+/// A set of attributes with its next hop as octets for one kind of session: made once, written before any number of
+/// routes of one family.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttributeBlock {
+    family: Family,
+    /// The beginning of MP_REACH_NLRI's value (AFI, SAFI, next hop, reserved octet), if the routes go there, and the
+    /// attributes after it.
+    octets: Bytes,
+    /// Octets of the first part; zero: the routes go into the NLRI field.
+    reach: usize,
+    /// Where the next hop's address stands.
+    next_hop_at: usize,
+}
+
+impl AttributeBlock {
+    /// Encodes `attrs`. IPv4 with an IPv4 next hop gets a NEXT_HOP, everything else an MP_REACH_NLRI. Attributes that must
+    /// not leave the AS are left out on eBGP sessions; LOCAL_PREF on iBGP ones is the caller's to set (RFC 4271 §5.1.5).
+    pub fn new(
+        family: Family,
+        next_hop: &NextHop,
+        attrs: &PathAttributes,
+        ctx: &SessionContext,
+    ) -> Result<AttributeBlock, EncodeError> {
+        let codec = codec(family).ok_or(EncodeError::UnsupportedFamily(family))?;
+        let mut out = BytesMut::with_capacity(128);
+        let classic = match *next_hop {
+            NextHop::V4(address) if family == Family::IPV4_UNICAST => Some(address),
+            _ => None,
+        };
+        let mut next_hop_at = 0;
+        if classic.is_none() {
+            put_family(family, &mut out);
+            out.put_u8(0);
+            next_hop_at = out.len();
+            codec.encode_next_hop(next_hop, ctx.extended_next_hop.contains(&family), &mut out)?;
+            let length = out.len() - next_hop_at;
+            let length = u8::try_from(length).map_err(|_| EncodeError::FieldTooLong("the next hop"))?;
+            out.iter_mut().skip(next_hop_at - 1).take(1).for_each(|octet| *octet = length);
+            out.put_u8(0);
+        }
+        let reach = out.len();
+        if let Some(at) = encode_attributes(attrs, classic, ctx, &mut out)? {
+            next_hop_at = at;
+        }
+        Ok(AttributeBlock { family, octets: out.freeze(), reach, next_hop_at })
+    }
+
+    /// Octets of a message beside its routes, about.
+    pub fn overhead(&self) -> usize {
+        HEADER_LEN + LENGTHS + ATTRIBUTE_HEADER + self.octets.len()
+    }
+
+    /// Appends UPDATEs that announce `nlri`, each as full as the session allows. `next_hop_at` is told where in `out` the
+    /// next hop's address stands in each of them; what it was told before an error is void.
+    pub fn announce(
+        &self,
+        nlri: impl IntoIterator<Item = Nlri>,
+        ctx: &SessionContext,
+        out: &mut BytesMut,
+        mut next_hop_at: impl FnMut(usize),
+    ) -> Result<(), EncodeError> {
+        let add_path = ctx.add_path_send.contains(&self.family);
+        let codec = codec(self.family).ok_or(EncodeError::UnsupportedFamily(self.family))?;
+        let (reach, attributes) = self.octets.split_at_checked(self.reach).ok_or(EncodeError::TooLong)?;
+        if reach.is_empty() {
+            let length = length(attributes.len())?;
+            let room = room(ctx, attributes.len())?;
+            let open = |out: &mut BytesMut| {
+                let start = begin(out, MessageType::Update);
+                out.put_u16(0);
+                out.put_u16(length);
+                next_hop_at(out.len() + self.next_hop_at);
+                out.put_slice(attributes);
+                start
+            };
+            return each_message(codec, add_path, nlri, room, out, open, |out, start| {
+                finish(out, start, ctx.max_len())
+            });
+        }
+        let room = room(ctx, ATTRIBUTE_HEADER + self.octets.len())?;
+        // RFC 7606 §5.1: MP_REACH_NLRI first, so that it is found whatever becomes of the others.
+        let open = |out: &mut BytesMut| {
+            let started = begin_reach(out, code::MP_REACH_NLRI);
+            out.put_slice(reach);
+            started
+        };
+        each_message(codec, add_path, nlri, room, out, open, |out, started| {
+            let value = finish_reach(out, &started)?;
+            next_hop_at(value + self.next_hop_at);
+            out.put_slice(attributes);
+            finish_attributes(out, &started, ctx)
+        })
+    }
+}
+
+/// Appends UPDATEs that announce `nlri`, all of one family, with one next hop and one set of attributes, as
+/// [`AttributeBlock`] does.
 pub fn encode_announce(
     family: Family,
     next_hop: &NextHop,
@@ -30,42 +123,7 @@ pub fn encode_announce(
     ctx: &SessionContext,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    let codec = codec(family).ok_or(EncodeError::UnsupportedFamily(family))?;
-    let add_path = ctx.add_path_send.contains(&family);
-    let classic = match *next_hop {
-        NextHop::V4(address) if family == Family::IPV4_UNICAST => Some(address),
-        _ => None,
-    };
-    let mut block = BytesMut::new();
-    encode_attributes(attrs, classic, ctx, &mut block)?;
-    if classic.is_some() {
-        let room = room(ctx, block.len())?;
-        return each_message(codec, add_path, nlri, room, out, |field, out| {
-            let start = begin(out, MessageType::Update);
-            out.put_u16(0);
-            out.put_u16(length(block.len())?);
-            out.put_slice(&block);
-            out.put_slice(field);
-            finish(out, start, ctx.max_len())
-        });
-    }
-    let mut head = BytesMut::new();
-    put_family(family, &mut head);
-    let mut address = BytesMut::new();
-    codec.encode_next_hop(next_hop, ctx.extended_next_hop.contains(&family), &mut address)?;
-    head.put_u8(u8::try_from(address.len()).map_err(|_| EncodeError::FieldTooLong("the next hop"))?);
-    head.put_slice(&address);
-    head.put_u8(0);
-    let room = room(ctx, block.len() + ATTRIBUTE_HEADER + head.len())?;
-    each_message(codec, add_path, nlri, room, out, |field, out| {
-        // RFC 7606 §5.1: MP_REACH_NLRI first, so that it is found whatever becomes of the others.
-        let mut attributes = BytesMut::with_capacity(ATTRIBUTE_HEADER + head.len() + field.len() + block.len());
-        put_header(&mut attributes, flag::OPTIONAL, code::MP_REACH_NLRI, head.len() + field.len())?;
-        attributes.put_slice(&head);
-        attributes.put_slice(field);
-        attributes.put_slice(&block);
-        put_attributes_only(&attributes, ctx, out)
-    })
+    AttributeBlock::new(family, next_hop, attrs, ctx)?.announce(nlri, ctx, out, |_| {})
 }
 
 /// Appends UPDATEs that withdraw `nlri`, all of one family: IPv4 in the Withdrawn Routes field, others in
@@ -79,22 +137,26 @@ pub fn encode_withdraw(
     let codec = codec(family).ok_or(EncodeError::UnsupportedFamily(family))?;
     let add_path = ctx.add_path_send.contains(&family);
     if family == Family::IPV4_UNICAST {
-        return each_message(codec, add_path, nlri, room(ctx, 0)?, out, |field, out| {
+        let open = |out: &mut BytesMut| {
             let start = begin(out, MessageType::Update);
-            out.put_u16(length(field.len())?);
-            out.put_slice(field);
+            out.put_u16(0);
+            start
+        };
+        return each_message(codec, add_path, nlri, room(ctx, 0)?, out, open, |out, start| {
+            let field = start + HEADER_LEN;
+            set_u16(out, field, out.len() - field - 2)?;
             out.put_u16(0);
             finish(out, start, ctx.max_len())
         });
     }
-    let room = room(ctx, ATTRIBUTE_HEADER + 3)?;
-    each_message(codec, add_path, nlri, room, out, |field, out| {
-        let mut value = BytesMut::with_capacity(3 + field.len());
-        put_family(family, &mut value);
-        value.put_slice(field);
-        let mut attribute = BytesMut::with_capacity(ATTRIBUTE_HEADER + value.len());
-        put(&mut attribute, flag::OPTIONAL, code::MP_UNREACH_NLRI, &value)?;
-        put_attributes_only(&attribute, ctx, out)
+    let open = |out: &mut BytesMut| {
+        let started = begin_reach(out, code::MP_UNREACH_NLRI);
+        put_family(family, out);
+        started
+    };
+    each_message(codec, add_path, nlri, room(ctx, ATTRIBUTE_HEADER + 3)?, out, open, |out, started| {
+        finish_reach(out, &started)?;
+        finish_attributes(out, &started, ctx)
     })
 }
 
@@ -142,12 +204,50 @@ fn put_family(family: Family, out: &mut BytesMut) {
     out.put_u8(family.safi.0);
 }
 
-fn put_attributes_only(attributes: &[u8], ctx: &SessionContext, out: &mut BytesMut) -> Result<(), EncodeError> {
-    let start = begin(out, MessageType::Update);
-    out.put_u16(0);
-    out.put_u16(length(attributes.len())?);
-    out.put_slice(attributes);
-    finish(out, start, ctx.max_len())
+/// A message whose first attribute is being written.
+struct Started {
+    message: usize,
+    /// Where the attribute's value begins, with a length field of two octets before it.
+    value: usize,
+}
+
+/// Begins a message of attributes only, with one whose length is not known yet.
+fn begin_reach(out: &mut BytesMut, code: u8) -> Started {
+    let message = begin(out, MessageType::Update);
+    out.put_u32(0);
+    out.put_slice(&[flag::OPTIONAL | flag::EXTENDED_LENGTH, code, 0, 0]);
+    Started { message, value: out.len() }
+}
+
+/// Ends that attribute: Extended Length only where one octet does not hold the length (RFC 4271 §4.3). Gives where the
+/// value stands now.
+fn finish_reach(out: &mut BytesMut, started: &Started) -> Result<usize, EncodeError> {
+    let (value, end) = (started.value, out.len());
+    let Ok(short) = u8::try_from(end - value) else {
+        set_u16(out, value - 2, end - value)?;
+        return Ok(value);
+    };
+    out.copy_within(value..end, value - 1);
+    out.truncate(end - 1);
+    if let Some([flags, _, len]) = out.get_mut(value - 4..value - 1) {
+        (*flags, *len) = (flag::OPTIONAL, short);
+    }
+    Ok(value - 1)
+}
+
+/// Ends the message.
+fn finish_attributes(out: &mut BytesMut, started: &Started, ctx: &SessionContext) -> Result<(), EncodeError> {
+    let attributes = started.message + HEADER_LEN + LENGTHS;
+    set_u16(out, attributes - 2, out.len() - attributes)?;
+    finish(out, started.message, ctx.max_len())
+}
+
+fn set_u16(out: &mut BytesMut, at: usize, value: usize) -> Result<(), EncodeError> {
+    let value = length(value)?;
+    if let Some(field) = out.get_mut(at..at + 2) {
+        field.copy_from_slice(&value.to_be_bytes());
+    }
+    Ok(())
 }
 
 fn length(octets: usize) -> Result<u16, EncodeError> {
@@ -159,32 +259,40 @@ fn room(ctx: &SessionContext, taken: usize) -> Result<usize, EncodeError> {
     ctx.max_len().checked_sub(HEADER_LEN + LENGTHS + taken).ok_or(EncodeError::TooLong)
 }
 
-/// Encodes the entries into fields of at most `room` octets and hands each to `message`.
-fn each_message(
+/// Writes the entries into messages, at most `room` octets of them in each. `open` begins a message and leaves `out` where
+/// the entries go, `close` ends it.
+fn each_message<S>(
     codec: &dyn FamilyCodec,
     add_path: bool,
     nlri: impl IntoIterator<Item = Nlri>,
     room: usize,
     out: &mut BytesMut,
-    mut message: impl FnMut(&[u8], &mut BytesMut) -> Result<(), EncodeError>,
+    mut open: impl FnMut(&mut BytesMut) -> S,
+    mut close: impl FnMut(&mut BytesMut, S) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut field = BytesMut::with_capacity(room.min(1024));
-    let fill = || {
+    let mut fill = || {
+        // The message under way and where its entries begin.
+        let mut message: Option<(S, usize)> = None;
         for n in nlri {
-            let full = field.len();
-            codec.encode_nlri(&n, add_path, &mut field)?;
-            if field.len() > room {
-                let entry = field.split_off(full);
-                if entry.len() > room {
-                    return Err(EncodeError::TooLong);
-                }
-                message(&field, out)?;
-                field.clear();
-                field.put_slice(&entry);
+            let len = codec.nlri_len(&n, add_path)?;
+            if len > room {
+                return Err(EncodeError::TooLong);
             }
+            if let Some((state, _)) = message.take_if(|(_, from)| out.len() - *from + len > room) {
+                close(out, state)?;
+            }
+            if message.is_none() {
+                let state = open(out);
+                message = Some((state, out.len()));
+            }
+            codec.encode_nlri(&n, add_path, out)?;
         }
-        if field.is_empty() { Ok(()) } else { message(&field, out) }
+        message.map_or(Ok(()), |(state, _)| close(out, state))
     };
-    fill().inspect_err(|_| out.truncate(start))
+    let done = fill();
+    if done.is_err() {
+        out.truncate(start);
+    }
+    done
 }

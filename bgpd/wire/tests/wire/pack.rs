@@ -1,7 +1,9 @@
 //! Packing: whole messages, as full as the session allows, nothing lost, nothing cut.
 
+use std::net::Ipv6Addr;
+
 use bgp_wire::message::{HEADER_LEN, decode, encode, frame};
-use bgp_wire::update::{encode_announce, encode_end_of_rib, encode_withdraw};
+use bgp_wire::update::{AttributeBlock, encode_announce, encode_end_of_rib, encode_withdraw};
 use bgp_wire::{
     AsPath, EncodeError, Message, MessageType, NextHop, Nlri, PathAttributes, SessionContext, UnknownAttribute, Update,
 };
@@ -190,4 +192,31 @@ fn rfc4271_4_3_an_attribute_over_65535_octets_is_an_error() {
     let long = PathAttributes { as_path: AsPath::sequence(vec![Asn(64500); 17_000]), ..attributes() };
     let r = encode_announce(V4, &next_hop4(), &long, routes("203.0.113.0/24"), &ctx, &mut BytesMut::new());
     assert_eq!(r, Err(EncodeError::TooLong));
+}
+
+/// Whoever changes those octets afterwards changes the next hop of every message and nothing else.
+#[test]
+fn a_block_says_where_its_next_hops_stand() {
+    let (v4, v6) = (NextHop::V4([198, 51, 100, 7].into()), "2001:db8::7".parse::<Ipv6Addr>().unwrap());
+    for (next_hop, n) in
+        [(next_hop4(), 2), (next_hop4(), 3000), (next_hop6(false), 2), (next_hop6(true), 2), (next_hop6(true), 3000)]
+    {
+        let (family, all, octets, other) = match next_hop {
+            NextHop::V4(_) => (V4, many4(n), vec![198, 51, 100, 7], v4),
+            NextHop::V6 { link_local, .. } => {
+                (V6, many6(n.into()), v6.octets().to_vec(), NextHop::V6 { global: v6, link_local })
+            }
+        };
+        let block = AttributeBlock::new(family, &next_hop, &attributes(), &ebgp()).unwrap();
+        let (mut out, mut places) = (BytesMut::from(&b"before"[..]), Vec::new());
+        block.announce(all.iter().copied(), &ebgp(), &mut out, |at| places.push(at)).unwrap();
+        let mut want = BytesMut::new();
+        encode_announce(family, &next_hop, &attributes(), all.iter().copied(), &ebgp(), &mut want).unwrap();
+        assert_eq!(out[6..], want[..]);
+        places.iter().for_each(|&at| out[at..at + octets.len()].copy_from_slice(&octets));
+        want.clear();
+        encode_announce(family, &other, &attributes(), all.iter().copied(), &ebgp(), &mut want).unwrap();
+        assert_eq!(out[6..], want[..]);
+        assert_eq!((places.len() > 1, places.len()), (n == 3000, read_back(&want, &ebgp()).len()));
+    }
 }
