@@ -127,6 +127,34 @@ pub struct Rule<F> {
     pub check: F,
 }
 
+/// An [`Outcome`] without its text: what a check that is asked for every route says. The text is another function's, asked
+/// when a person wants to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// It does not concern this route.
+    Skip,
+    /// Let through.
+    Pass,
+    /// Kept out.
+    Refuse,
+}
+
+impl Finding {
+    /// Kept out if so.
+    pub(crate) fn refuse_if(bad: bool) -> Finding {
+        if bad { Finding::Refuse } else { Finding::Pass }
+    }
+
+    /// With the text of a refusal.
+    pub(crate) fn explained(self, why: impl FnOnce() -> String) -> Outcome {
+        match self {
+            Finding::Skip => Outcome::Skip,
+            Finding::Pass => Outcome::Pass,
+            Finding::Refuse => Outcome::Refuse(why()),
+        }
+    }
+}
+
 /// One row of a table of changes; `F` changes the attributes and says whether it did.
 #[derive(Debug)]
 pub struct Change<F> {

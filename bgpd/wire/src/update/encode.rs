@@ -271,7 +271,7 @@ fn each_message<S>(
     mut close: impl FnMut(&mut BytesMut, S) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut fill = || {
+    let fill = || {
         // The message under way and where its entries begin.
         let mut message: Option<(S, usize)> = None;
         for n in nlri {
