@@ -159,6 +159,9 @@ pub struct NeighborConfig {
     pub send_hold_time: Duration,
     /// ConnectRetryTime before jitter.
     pub connect_retry_time: Duration,
+    /// DelayOpenTime (RFC 4271 §8.1.1): how long the neighbour's OPEN is waited for before ours goes out; zero: DelayOpen
+    /// is off.
+    pub delay_open: Duration,
     /// TCP MD5 key (RFC 2385).
     pub md5: Option<Secret>,
     /// GTSM (RFC 5082): send TTL 255, take only 255 (or 255 minus hops).

@@ -62,6 +62,48 @@ fn frr_and_we_exchange_routes_and_agree_on_roles() {
 }
 
 #[test]
+fn rfc4271_8_1_1_frr_and_we_both_delay_our_open() {
+    if !can_run(&["/usr/lib/frr/bgpd", "/usr/bin/vtysh"]) {
+        return;
+    }
+    // The longer delay is FRR's for one neighbour and ours for the other: each hears the other's OPEN while it waits.
+    let (frr, ours) = ([1, 60], [60, 1]);
+    let net = Net::new();
+    let _frr = net.frr(&format!(
+        "router bgp 64502
+ bgp router-id 198.51.100.1
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ neighbor 198.51.100.0 remote-as 64500
+ neighbor 198.51.100.0 timers connect 1
+ neighbor 198.51.100.0 timers delayopen {}
+ neighbor 2001:db8:a:: remote-as 64500
+ neighbor 2001:db8:a:: timers connect 1
+ neighbor 2001:db8:a:: timers delayopen {}
+ address-family ipv4 unicast
+  network 203.0.113.0/24
+  no neighbor 2001:db8:a:: activate
+ exit-address-family
+ address-family ipv6 unicast
+  network 2001:db8:b::/48
+  neighbor 2001:db8:a:: activate
+ exit-address-family
+",
+        frr[0], frr[1]
+    ));
+    let v4 = format!("relation = \"transit\"\ndelay_open = {}\nfamilies = [\"ipv4-unicast\"]", ours[0]);
+    let v6 = format!("relation = \"transit\"\ndelay_open = {}\nfamilies = [\"ipv6-unicast\"]", ours[1]);
+    let config = OURS
+        .replace("relation = \"transit\"\nfamilies = [\"ipv4-unicast\"]", &v4)
+        .replace("relation = \"transit\"\nfamilies = [\"ipv6-unicast\"]", &v6);
+    assert_eq!(config.matches("delay_open").count(), 2);
+    let _bgpd = net.bgpd(&config);
+    kernel_has(&net, "203.0.113.0/24", "2001:db8:b::/48");
+    within(LIMIT, "FRR's table", || holds(&net.vtysh("show bgp ipv4 unicast"), &["192.0.2.0/24"]));
+    holds(&net.vtysh("show bgp neighbors 2001:db8:a::"), &["BGP state = Established"]).unwrap();
+}
+
+#[test]
 fn openbgpd_and_we_exchange_routes() {
     if !can_run(&["/usr/sbin/bgpd", "/usr/sbin/bgpctl"]) {
         return;

@@ -1,6 +1,6 @@
 //! Two connections with one neighbour (RFC 4271 §6.8, RFC 4724 §4.2, RFC 6286 §2.3).
 //!
-//! Decided when a valid OPEN arrives, against every other connection of the neighbour. RFC 4271 makes us look at
+//! Decided when a valid OPEN arrives (events 19 and 20), against every other connection of the neighbour. RFC 4271 makes us look at
 //! OpenConfirm and lets us look at OpenSent when the identifier is known by other means; the OPEN just read is such a
 //! means, both connections being with the same configured neighbour. Both ends prefer the same connection, so as long
 //! as each looks at both, exactly one dies.
@@ -37,8 +37,9 @@ impl Peer {
                 self.end(now, conn, &Cause::Collision);
                 false
             }
-            // Never two of one direction before Established: `Peer::incoming` sees to it.
-            Phase::OpenSent { .. } | Phase::OpenConfirm(_) => {
+            // Never two of one direction before Established: `Peer::incoming` sees to it. One that waits for its
+            // DelayOpenTimer counts as well: were it left to itself, each end could end up with another connection.
+            Phase::Delayed { .. } | Phase::OpenSent { .. } | Phase::OpenConfirm(_) => {
                 let stays = direction == preferred(ours, theirs);
                 self.end(now, if stays { rival_id } else { conn }, &Cause::Collision);
                 stays

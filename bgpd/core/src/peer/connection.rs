@@ -23,7 +23,14 @@ pub(super) enum Direction {
 /// The states a connection has once TCP is up, each with what exists only then.
 #[derive(Debug)]
 pub(super) enum Phase {
-    OpenSent { hold: Monotime },
+    /// Connect or Active with the DelayOpenTimer running: our OPEN is still to be sent.
+    Delayed {
+        delay_open: Monotime,
+    },
+    OpenSent {
+        our_open: Box<Open>,
+        hold: Monotime,
+    },
     OpenConfirm(Agreed),
     Established(Agreed, Monotime),
 }
@@ -50,7 +57,6 @@ pub(super) struct Connection {
     pub(super) direction: Direction,
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
-    pub(super) our_open: Open,
     pub(super) phase: Phase,
     pub(super) send_hold: SendHold,
     /// The start of a message, never longer than one.
@@ -65,7 +71,6 @@ impl Connection {
         id: ConnId,
         direction: Direction,
         (local, remote): (SocketAddr, SocketAddr),
-        our_open: Open,
         phase: Phase,
     ) -> Connection {
         Connection {
@@ -73,7 +78,6 @@ impl Connection {
             direction,
             local,
             remote,
-            our_open,
             phase,
             send_hold: SendHold::default(),
             receive: BytesMut::new(),
@@ -83,23 +87,35 @@ impl Connection {
     }
 
     pub(super) fn state(&self) -> State {
-        match self.phase {
-            Phase::OpenSent { .. } => State::OpenSent,
-            Phase::OpenConfirm(_) => State::OpenConfirm,
-            Phase::Established(..) => State::Established,
+        match (&self.phase, self.direction) {
+            // RFC 4271 §8.2.2: events 16 and 17 with DelayOpen "stay in" the state they found.
+            (Phase::Delayed { .. }, Direction::Outgoing) => State::Connect,
+            (Phase::Delayed { .. }, Direction::Incoming) => State::Active,
+            (Phase::OpenSent { .. }, _) => State::OpenSent,
+            (Phase::OpenConfirm(_), _) => State::OpenConfirm,
+            (Phase::Established(..), _) => State::Established,
+        }
+    }
+
+    /// Our OPEN, once it is sent.
+    pub(super) fn our_open(&self) -> Option<&Open> {
+        match &self.phase {
+            Phase::Delayed { .. } => None,
+            Phase::OpenSent { our_open, .. } => Some(our_open),
+            Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => Some(&agreed.negotiated.our_open),
         }
     }
 
     pub(super) fn agreed(&self) -> Option<&Agreed> {
         match &self.phase {
-            Phase::OpenSent { .. } => None,
+            Phase::Delayed { .. } | Phase::OpenSent { .. } => None,
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => Some(agreed),
         }
     }
 
     pub(super) fn agreed_mut(&mut self) -> Option<&mut Agreed> {
         match &mut self.phase {
-            Phase::OpenSent { .. } => None,
+            Phase::Delayed { .. } | Phase::OpenSent { .. } => None,
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => Some(agreed),
         }
     }
@@ -111,7 +127,8 @@ impl Connection {
     /// The next timer of this connection.
     pub(super) fn deadline(&self) -> Option<Monotime> {
         let own = match &self.phase {
-            Phase::OpenSent { hold } => Some(*hold),
+            Phase::Delayed { delay_open } => Some(*delay_open),
+            Phase::OpenSent { hold, .. } => Some(*hold),
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => earliest([agreed.hold, agreed.keepalive]),
         };
         earliest([own, self.send_hold.deadline()])
@@ -120,7 +137,8 @@ impl Connection {
     /// The HoldTimer, if it is about to expire, waits a little longer.
     pub(super) fn put_off_hold(&mut self, now: Monotime) {
         let hold = match &mut self.phase {
-            Phase::OpenSent { hold } => Some(hold),
+            Phase::Delayed { .. } => None,
+            Phase::OpenSent { hold, .. } => Some(hold),
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => agreed.hold.as_mut(),
         };
         if let Some(hold) = hold {

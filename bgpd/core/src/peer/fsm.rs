@@ -1,9 +1,10 @@
-//! Messages and timers of a connection: OpenSent, OpenConfirm, Established (RFC 4271 §8.2.2).
+//! Messages and timers of a connection that TCP has up: Connect and Active while the DelayOpenTimer runs, OpenSent,
+//! OpenConfirm, Established (RFC 4271 §8.2.2).
 //!
 //! Event numbers are those of RFC 4271 §8.1; event 29 is RFC 9687's SendHoldTimer_Expires.
 
 use bgp_wire::notification::{code, fsm_error, header_error};
-use bgp_wire::{Message, Notification, Open, RouteRefresh, RouteRefreshSubtype, Update};
+use bgp_wire::{Message, MessageType, Notification, Open, RouteRefresh, RouteRefreshSubtype, Update};
 use net_types::Monotime;
 
 use super::connection::{Agreed, Connection, Phase};
@@ -30,8 +31,7 @@ impl Peer {
                         self.message(now, conn, message);
                     }
                     Ok(None) => break,
-                    // Events 21 BGPHeaderErr, 22 BGPOpenMsgErr, 28 UpdateMsgErr.
-                    Err(notification) => return self.end(now, conn, &Cause::Fault(notification, String::new())),
+                    Err(notification) => return self.malformed(now, conn, notification),
                 }
             }
             if !progress {
@@ -43,48 +43,75 @@ impl Peer {
         }
     }
 
-    /// Events 19 and 24 to 27.
+    /// Events 19, 20 and 24 to 27.
     fn message(&mut self, now: Monotime, conn: ConnId, message: Message) {
         let Some(state) = self.connection(conn).map(Connection::state) else { return };
         match (state, message) {
             // Event 25 NotifMsg, event 24 NotifMsgVerErr. Never answered, in whatever state.
             (_, Message::Notification(notification)) => self.end(now, conn, &Cause::Received(notification)),
-            // Event 19, BGPOpen.
-            (State::OpenSent, Message::Open(open)) => self.open_received(now, conn, open),
+            // Event 19, BGPOpen; event 20, BGPOpen with DelayOpenTimer running.
+            (State::Connect | State::Active | State::OpenSent, Message::Open(open)) => {
+                self.open_received(now, conn, open);
+            }
             // Event 26, KeepAliveMsg.
             (State::OpenConfirm, Message::Keepalive) => self.establish(now, conn),
             (State::Established, Message::Keepalive) => self.restart_hold(now, conn),
             // Event 27, UpdateMsg.
             (State::Established, Message::Update(update)) => self.update(now, conn, update),
             (State::Established, Message::RouteRefresh(refresh)) => self.route_refresh(conn, refresh),
-            (state, message) => self.unexpected(now, conn, state, &message),
+            (state, message) => self.unexpected(now, conn, state, message.kind()),
+        }
+    }
+
+    /// Events 21 BGPHeaderErr, 22 BGPOpenMsgErr, 28 UpdateMsgErr. RFC 4271 §8.2.2: where the message had no place at all,
+    /// that is the error, however well or badly it was formed. A header is judged by §6.1 in every state.
+    fn malformed(&mut self, now: Monotime, conn: ConnId, notification: Notification) {
+        let Some(state) = self.connection(conn).map(Connection::state) else { return };
+        match (state, notification.code) {
+            (State::Established, code::OPEN) => self.unexpected(now, conn, state, MessageType::Open),
+            (State::Established, _) | (_, code::MESSAGE_HEADER | code::OPEN) => {
+                self.end(now, conn, &Cause::Fault(notification, String::new()));
+            }
+            (_, code::ROUTE_REFRESH) => self.unexpected(now, conn, state, MessageType::RouteRefresh),
+            _ => self.unexpected(now, conn, state, MessageType::Update),
         }
     }
 
     /// RFC 6608 §4: the subcode names the state, the data the type of the message.
-    fn unexpected(&mut self, now: Monotime, conn: ConnId, state: State, message: &Message) {
+    fn unexpected(&mut self, now: Monotime, conn: ConnId, state: State, kind: MessageType) {
         let subcode = match state {
             State::OpenSent => fsm_error::UNEXPECTED_IN_OPEN_SENT,
             State::OpenConfirm => fsm_error::UNEXPECTED_IN_OPEN_CONFIRM,
             State::Established => fsm_error::UNEXPECTED_IN_ESTABLISHED,
             State::Idle | State::Connect | State::Active => fsm_error::UNSPECIFIED,
         };
-        let kind = message.kind();
         let what = format!("{kind:?} came in {state}");
-        self.end(now, conn, &Cause::Fault(Notification::with_data(code::FSM, subcode, &[kind.to_u8()]), what));
+        let data = [kind.to_u8()];
+        let data = if subcode == fsm_error::UNSPECIFIED { &[][..] } else { &data[..] };
+        self.end(now, conn, &Cause::Fault(Notification::with_data(code::FSM, subcode, data), what));
     }
 
-    /// OpenSent, event 19.
+    /// OpenSent, event 19; Connect and Active, event 20.
     fn open_received(&mut self, now: Monotime, conn: ConnId, open: Open) {
-        let Some(ours) = self.connection(conn).map(|c| c.our_open.clone()) else { return };
+        let sent = match self.connection(conn).map(|c| &c.phase) {
+            Some(Phase::OpenSent { our_open, .. }) => Some(our_open.as_ref().clone()),
+            Some(Phase::Delayed { .. }) => None,
+            _ => return,
+        };
+        let delayed = sent.is_none();
+        let ours = sent.unwrap_or_else(|| self.our_open());
         self.peer_identifier = Some(open.bgp_identifier);
         self.capabilities_received.clone_from(&open.capabilities);
         // Event 22, BGPOpenMsgErr.
-        let negotiated = match negotiate(self.us, &self.config, &ours, open) {
+        let negotiated = match negotiate(self.us, &self.config, ours, open) {
             Ok(negotiated) => negotiated,
             Err(refusal) => return self.end(now, conn, &Cause::Fault(refusal.notification, refusal.what)),
         };
-        if !self.resolve_collision(now, conn, &ours, &negotiated.peer_open) {
+        if !self.resolve_collision(now, conn, &negotiated.our_open, &negotiated.peer_open) {
+            return;
+        }
+        // RFC 4271 §8.2.2, event 20: our OPEN goes out now, and the KEEPALIVE right behind it.
+        if delayed && !self.send_open(now, conn, negotiated.our_open.clone()) {
             return;
         }
         let mut agreed = Agreed { negotiated: Box::new(negotiated), hold: None, keepalive: None };
@@ -109,10 +136,8 @@ impl Peer {
         self.seeking = Seeking::Settled;
         let Some(connection) = self.connection_mut(conn) else { return };
         let (local, remote) = (connection.local, connection.remote);
-        let our_open = connection.our_open.clone();
-        let Phase::OpenConfirm(agreed) = std::mem::replace(&mut connection.phase, Phase::OpenSent { hold: now }) else {
-            return;
-        };
+        let before = std::mem::replace(&mut connection.phase, Phase::Delayed { delay_open: now });
+        let Phase::OpenConfirm(agreed) = before else { return };
         let negotiated = agreed.negotiated.as_ref().clone();
         connection.phase = Phase::Established(agreed, now);
         self.forwarding_preserved = true;
@@ -122,7 +147,7 @@ impl Peer {
             conn,
             context: negotiated.context,
             peer_open: negotiated.peer_open,
-            our_open,
+            our_open: negotiated.our_open,
             hold_time: negotiated.hold_time,
             local,
             remote,
@@ -183,12 +208,20 @@ impl Peer {
         self.restart_keepalive(now, conn);
     }
 
-    /// Events 10 HoldTimer_Expires, 11 KeepaliveTimer_Expires, 29 SendHoldTimer_Expires.
+    /// Events 10 HoldTimer_Expires, 11 KeepaliveTimer_Expires, 12 DelayOpenTimer_Expires, 29 SendHoldTimer_Expires.
     pub(super) fn connection_timeout(&mut self, now: Monotime, conn: ConnId) {
         let Some(connection) = self.connection(conn) else { return };
         let due = |deadline: Option<Monotime>| deadline.is_some_and(|d| d <= now);
         let (hold, keepalive) = match &connection.phase {
-            Phase::OpenSent { hold } => (Some(*hold), None),
+            Phase::Delayed { delay_open } => {
+                if due(Some(*delay_open)) {
+                    let our_open = self.our_open();
+                    self.send_open(now, conn, our_open);
+                    self.note_state(now);
+                }
+                return;
+            }
+            Phase::OpenSent { hold, .. } => (Some(*hold), None),
             Phase::OpenConfirm(agreed) | Phase::Established(agreed, _) => (agreed.hold, agreed.keepalive),
         };
         if due(hold) {

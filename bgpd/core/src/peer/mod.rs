@@ -17,8 +17,8 @@
 //!
 //! Optional session attributes (RFC 4271 §8.1.1): AllowAutomaticStart and DampPeerOscillations always (IdleHoldTimer),
 //! PassiveTcpEstablishment by configuration, TrackTcpState by [`Peer::accepts`], SendNOTIFICATIONwithoutOPEN on refusal,
-//! CollisionDetectEstablishedState only for a gracefully restarting neighbour (RFC 4724 §4.2). DelayOpen: not offered,
-//! so events 12 and 20 never occur.
+//! CollisionDetectEstablishedState only for a gracefully restarting neighbour (RFC 4724 §4.2), DelayOpen by
+//! configuration (off by default).
 //!
 //! Standards: RFC 4271 §6, §8, §10; RFC 4486; RFC 4724; RFC 5492; RFC 6286; RFC 6608; RFC 8538; RFC 9003; RFC 9234 §4;
 //! RFC 9687.
@@ -228,9 +228,11 @@ impl Peer {
         let seeking = match self.seeking {
             Seeking::Idle { .. } => State::Idle,
             Seeking::Connect { .. } => State::Connect,
-            Seeking::Active { .. } | Seeking::Settled => State::Active,
+            // With DelayOpen a connection can be up before it has a state of its own: the states it stays in are these.
+            Seeking::Settled => self.connections.iter().map(Connection::state).min().unwrap_or(State::Active),
+            Seeking::Active { .. } => State::Active,
         };
-        self.connections.iter().map(Connection::state).max().unwrap_or(seeking)
+        self.connections.iter().map(Connection::state).max().filter(|s| *s >= State::OpenSent).unwrap_or(seeking)
     }
 
     /// Ends everything and stays in Idle, for `idle_hold` or until ManualStart.

@@ -30,6 +30,7 @@ pub(super) struct Restart {
 /// What two OPENs agreed on.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Negotiated {
+    pub(super) our_open: Open,
     pub(super) peer_open: Open,
     pub(super) context: SessionContext,
     pub(super) hold_time: u16,
@@ -97,7 +98,7 @@ fn our_capabilities(us: Ourselves, config: &NeighborConfig, restart: Restart) ->
 pub(super) fn negotiate(
     us: Ourselves,
     config: &NeighborConfig,
-    ours: &Open,
+    ours: Open,
     theirs: Open,
 ) -> Result<Negotiated, Refusal> {
     let ebgp = config.remote_as != us.local_as;
@@ -113,10 +114,10 @@ pub(super) fn negotiate(
             format!("its BGP Identifier {} is our own", theirs.bgp_identifier),
         ));
     }
-    check_role(config, ours, &theirs)?;
-    let families = common_families(config, ours, &theirs)?;
-    let (our_gr, their_gr) = (graceful_restart(ours), graceful_restart(&theirs));
-    let both = |wanted: fn(&Capability) -> bool| has(ours, wanted) && has(&theirs, wanted);
+    check_role(config, &ours, &theirs)?;
+    let families = common_families(config, &ours, &theirs)?;
+    let (our_gr, their_gr) = (graceful_restart(&ours), graceful_restart(&theirs));
+    let both = |wanted: fn(&Capability) -> bool| has(&ours, wanted) && has(&theirs, wanted);
     let context = SessionContext {
         ebgp,
         four_octet_as: both(|c| matches!(c, Capability::FourOctetAsn(_))),
@@ -126,7 +127,7 @@ pub(super) fn negotiate(
         extended_next_hop: families
             .iter()
             .copied()
-            .filter(|f| takes_ipv6_next_hop(ours, *f) && takes_ipv6_next_hop(&theirs, *f))
+            .filter(|f| takes_ipv6_next_hop(&ours, *f) && takes_ipv6_next_hop(&theirs, *f))
             .collect(),
         families,
     };
@@ -138,6 +139,7 @@ pub(super) fn negotiate(
         graceful_restart: our_gr.and(their_gr).cloned(),
         enhanced_refresh: both(|c| matches!(c, Capability::EnhancedRouteRefresh)),
         route_refresh: both(|c| matches!(c, Capability::RouteRefresh)),
+        our_open: ours,
         peer_open: theirs,
     })
 }

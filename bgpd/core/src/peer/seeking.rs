@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bgp_wire::notification::cease;
-use bgp_wire::{Message, Notification, SessionContext, message};
+use bgp_wire::{Message, Notification, Open, SessionContext, message};
 use net_types::Monotime;
 
 use super::connection::{Connection, Direction, Phase};
@@ -150,30 +150,39 @@ impl Peer {
         }
     }
 
-    /// TCP is up: sends OPEN, starts the large HoldTimer, OpenSent.
+    /// TCP is up: sends OPEN, or with DelayOpen waits for the neighbour's first (RFC 4271 §8.2.2, events 16 and 17).
     fn open(&mut self, now: Monotime, id: ConnId, direction: Direction, ends: (SocketAddr, SocketAddr)) {
-        let restart = Restart { restarting: self.restarting, forwarding_preserved: self.forwarding_preserved };
-        let our_open = negotiate::our_open(self.us, &self.config, restart, !self.omit_capabilities);
-        let phase = Phase::OpenSent { hold: now + OPEN_HOLD_TIME };
-        let mut connection = Connection::new(id, direction, ends, our_open, phase);
+        let delay_open = self.config.delay_open;
+        let mut connection = Connection::new(id, direction, ends, Phase::Delayed { delay_open: now + delay_open });
         connection.send_hold.set_time(self.config.send_hold_time);
-        let message = Message::Open(connection.our_open.clone());
-        match self.encode(&message, &connection) {
-            Some(bytes) => {
-                connection.queue(now, bytes);
-                self.counters.messages_sent += 1;
-                self.connections.push(connection);
-            }
-            None => {
-                // No configuration makes an OPEN of 64 KiB; if one did, there is no session to be had.
-                "our own OPEN does not fit into a message: offer fewer capabilities".clone_into(&mut self.last_error);
-                self.outputs.push_back(Output::Close { conn: id });
-                if self.connections.is_empty() {
-                    self.seek_later(now);
-                }
-            }
+        self.connections.push(connection);
+        if delay_open.is_zero() {
+            let our_open = self.our_open();
+            self.send_open(now, id, our_open);
         }
         self.note_state(now);
+    }
+
+    /// The OPEN we would send now.
+    pub(super) fn our_open(&self) -> Open {
+        let restart = Restart { restarting: self.restarting, forwarding_preserved: self.forwarding_preserved };
+        negotiate::our_open(self.us, &self.config, restart, !self.omit_capabilities)
+    }
+
+    /// Sends OPEN, starts the large HoldTimer, OpenSent. False: it could not be, and the connection is closed.
+    pub(super) fn send_open(&mut self, now: Monotime, id: ConnId, our_open: Open) -> bool {
+        let encoded = message::encode(&Message::Open(our_open.clone()), &SessionContext::initial());
+        let Some(connection) = self.connection_mut(id) else { return false };
+        let Ok(bytes) = encoded else {
+            // No configuration makes an OPEN of 64 KiB; if one did, there is no session to be had.
+            let what = "our own OPEN does not fit into a message: offer fewer capabilities".to_owned();
+            self.end(now, id, &Cause::Fault(Notification::cease(cease::CONNECTION_REJECTED), what));
+            return false;
+        };
+        connection.queue(now, bytes);
+        connection.phase = Phase::OpenSent { our_open: Box::new(our_open), hold: now + OPEN_HOLD_TIME };
+        self.counters.messages_sent += 1;
+        true
     }
 
     /// RFC 4486 §4 wants the neighbour told. Not while we only hold off for a moment: some daemons punish themselves for a

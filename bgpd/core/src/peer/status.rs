@@ -82,7 +82,10 @@ impl Peer {
             bgp_identifier: self.peer_identifier,
             hold_time: agreed.map(|a| a.negotiated.hold_time),
             families: agreed.map(|a| a.negotiated.context.families.clone()).unwrap_or_default(),
-            capabilities_sent: furthest.map(|c| c.our_open.capabilities.clone()).unwrap_or_default(),
+            capabilities_sent: furthest
+                .and_then(Connection::our_open)
+                .map(|o| o.capabilities.clone())
+                .unwrap_or_default(),
             capabilities_received: self.capabilities_received.clone(),
             last_error: self.last_error.clone(),
             connect_retry_counter: self.back_off.failures,

@@ -8,6 +8,8 @@
 )]
 
 mod collision;
+mod delay_open;
+mod events;
 mod graceful_restart;
 mod open;
 mod pair;

@@ -155,11 +155,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_of_events_keeps_the_invariants(acts in proptest::collection::vec(acts(), 1..120), kind in 0..3) {
+    fn any_order_of_events_keeps_the_invariants(acts in proptest::collection::vec(acts(), 1..120), kind in 0..4) {
         let mut config = neighbor(64501, Relation::Transit);
         match kind {
             0 => config.passive = true,
             1 => config.hold_time = 0,
+            2 => config.delay_open = Duration::from_secs(5),
             _ => {}
         }
         let mut solo = Solo::new(config);
@@ -197,12 +198,15 @@ proptest! {
     }
 
     #[test]
-    fn two_peers_heal_after_any_cuts(cuts in proptest::collection::vec((0u64..40_000, 1u64..200_000), 0..5), seed in any::<bool>(), chop in any::<bool>()) {
+    fn two_peers_heal_after_any_cuts(cuts in proptest::collection::vec((0u64..40_000, 1u64..200_000), 0..5), seed in any::<bool>(), chop in any::<bool>(), delays in [0u64..3, 0u64..3]) {
         let ids = if seed { ["192.0.2.1", "192.0.2.2"] } else { ["192.0.2.2", "192.0.2.1"] };
-        let sides = [
+        let mut sides = [
             (speaker(64500, ids[0]), neighbor(64501, Relation::Transit)),
             (speaker(64501, ids[1]), neighbor(64500, Relation::Customer)),
         ];
+        for (side, delay) in sides.iter_mut().zip(delays) {
+            side.1.delay_open = Duration::from_secs(delay);
+        }
         let mut pair = Pair::new(sides, ["192.0.2.1", "192.0.2.2"]);
         pair.chop = chop;
         pair.start();

@@ -42,6 +42,7 @@ pub(crate) fn neighbor(remote_as: u32, relation: Relation) -> NeighborConfig {
         hold_time: 90,
         send_hold_time: Duration::from_secs(480),
         connect_retry_time: Duration::from_secs(30),
+        delay_open: Duration::ZERO,
         md5: None,
         ttl_security: false,
         multihop: None,

@@ -79,6 +79,7 @@ costs! {
         hold_time: Reset,
         send_hold_time: Live,
         connect_retry_time: Live,
+        delay_open: Live,
         md5: Reset,
         ttl_security: Reset,
         multihop: Reset,

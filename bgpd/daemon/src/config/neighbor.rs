@@ -23,6 +23,8 @@ type Result<T> = std::result::Result<T, ConfigError>;
 const MD5_MAX: usize = 80;
 /// Restart Time is a field of 12 bits (RFC 4724 §3).
 const GR_RESTART_MAX: u16 = 4095;
+/// Half of the 4 minutes that a neighbour in OpenSent waits for our OPEN (RFC 4271 §8.2.2).
+const DELAY_OPEN_MAX: u16 = 120;
 
 const RELATIONS: &[(&str, Relation)] = &[
     ("transit", Relation::Transit),
@@ -130,6 +132,12 @@ pub(super) fn resolve(
         let at = place(raw.connect_retry_time.as_ref().map(Spanned::span));
         return Err(source.error(&at, Rule::BadValue, "connect_retry_time of 0 s", "write at least 1"));
     }
+    let delay_open = value(&raw.delay_open, 0);
+    if delay_open > DELAY_OPEN_MAX {
+        let at = place(raw.delay_open.as_ref().map(Spanned::span));
+        let what = format!("delay_open of {delay_open} s: the neighbour would give up before");
+        return Err(source.error(&at, Rule::BadValue, what, "write 0 (off) to 120"));
+    }
     let port = value(&raw.port, 179);
     if port == 0 {
         let at = place(raw.port.as_ref().map(Spanned::span));
@@ -150,6 +158,7 @@ pub(super) fn resolve(
         hold_time,
         send_hold_time,
         connect_retry_time: Duration::from_secs(connect_retry_time.into()),
+        delay_open: Duration::from_secs(delay_open.into()),
         md5: md5(source, raw)?,
         ttl_security: value(&raw.ttl_security, false),
         multihop: raw.multihop.as_ref().map(|m| *m.get_ref()),

@@ -163,6 +163,7 @@ neighbor_keys! {
     hold_time: u16,
     send_hold_time: u32,
     connect_retry_time: u32,
+    delay_open: u16,
     md5: SecretText,
     md5_file: String,
     ttl_security: bool,

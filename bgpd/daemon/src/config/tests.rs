@@ -73,6 +73,11 @@ fn every_rule_has_a_row_with_its_whole_line() {
             "t.toml:10: bad-value: invalid key: expected text in quotes; write a value of that kind",
         ),
         (
+            Rule::BadValue,
+            with("delay_open = 121\n"),
+            "t.toml:10: bad-value: delay_open of 121 s: the neighbour would give up before; write 0 (off) to 120",
+        ),
+        (
             Rule::BadPrefix,
             format!("{HEAD}own_prefixes = [\n  \"203.0.113.0/24\",\n  \"192.0.2.1/24\",\n]\n"),
             "t.toml:7: bad-prefix: 192.0.2.1/24 has bits set behind its length; write 192.0.2.0/24",
@@ -320,6 +325,7 @@ fn each_neighbour_field_has_its_cost() {
         ("hold_time", "", "hold_time = 30"),
         ("send_hold_time", "", "send_hold_time = 500"),
         ("connect_retry_time", "", "connect_retry_time = 2"),
+        ("delay_open", "", "delay_open = 5"),
         ("md5", "", "md5 = \"key\""),
         ("ttl_security", "", "ttl_security = true"),
         ("multihop", "", "multihop = 3"),

@@ -74,6 +74,7 @@ fn neighbor(n: u32, relation: Relation) -> NeighborConfig {
         hold_time: 90,
         send_hold_time: Duration::ZERO,
         connect_retry_time: Duration::from_secs(30),
+        delay_open: Duration::ZERO,
         md5: None,
         ttl_security: false,
         multihop: None,
