@@ -198,6 +198,8 @@ pub struct NeighborConfig {
     pub local_pref: Option<u32>,
     /// AS_PATH length (in AS numbers) beyond which a route is refused.
     pub max_as_path: usize,
+    /// False: nothing is told to it, whatever the policy (we only listen). The policy still judges what it sends.
+    pub export: bool,
     /// Prepend our AS this many times more on export.
     pub prepend: u8,
     /// Honour GRACEFUL_SHUTDOWN (RFC 8326) from this neighbour.

@@ -151,7 +151,7 @@ pub const RULES: &[Rule<ExportCheck>] = &[
         clause: "RFC 8212 §2.2",
         sentence: "the neighbour has an export policy",
         check: |c| match c.profile.policy {
-            PolicyMode::Deny => Outcome::Refuse("the neighbour's policy is deny".to_owned()),
+            PolicyMode::Deny => Outcome::Refuse("the neighbour's policy is deny, or it has export = false".to_owned()),
             PolicyMode::Relationship | PolicyMode::AcceptAll => Outcome::Pass,
         },
     },

@@ -488,6 +488,16 @@ fn accept_all_sends_everything_that_the_protocol_allows() {
     }
 }
 
+/// Whatever the relationship and the policy; what the neighbour sends is judged as ever.
+#[test]
+fn a_neighbour_without_export_is_told_nothing() {
+    for relation in RELATIONS {
+        for policy in [PolicyMode::Relationship, PolicyMode::AcceptAll] {
+            own(relation).with(|c| (c.neighbor.export, c.neighbor.policy) = (false, policy)).refused("policy-deny");
+        }
+    }
+}
+
 #[test]
 fn profiles_differ_exactly_in_what_export_depends_on() {
     let n = neighbor(Relation::Transit);
@@ -504,6 +514,7 @@ fn profiles_differ_exactly_in_what_export_depends_on() {
     assert_eq!(base, ExportProfile::new(&other, &there));
     for n in [
         NeighborConfig { prepend: 1, ..n.clone() },
+        NeighborConfig { export: false, ..n.clone() },
         NeighborConfig { policy: PolicyMode::AcceptAll, ..n.clone() },
         NeighborConfig { relation: Relation::Peer, ..n.clone() },
     ] {

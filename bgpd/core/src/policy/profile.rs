@@ -45,7 +45,7 @@ impl ExportProfile {
         // Says how the neighbour's NLRI look, not ours.
         context.add_path_receive.clear();
         ExportProfile {
-            policy: neighbor.policy,
+            policy: if neighbor.export { neighbor.policy } else { PolicyMode::Deny },
             relation: neighbor.relation,
             role: neighbor.our_role(),
             remote_as: session.remote_as,

@@ -96,6 +96,7 @@ pub(crate) fn neighbor(relation: Relation) -> NeighborConfig {
         allowed_origins: vec![],
         local_pref: None,
         max_as_path: 64,
+        export: true,
         prepend: 0,
         graceful_shutdown: true,
     }

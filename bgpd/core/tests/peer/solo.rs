@@ -61,6 +61,7 @@ pub(crate) fn neighbor(remote_as: u32, relation: Relation) -> NeighborConfig {
         allowed_origins: Vec::new(),
         local_pref: None,
         max_as_path: 100,
+        export: true,
         prepend: 0,
         graceful_shutdown: true,
     }

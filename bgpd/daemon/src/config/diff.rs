@@ -98,6 +98,7 @@ costs! {
         allowed_origins: Refresh,
         local_pref: Refresh,
         max_as_path: Refresh,
+        export: Refresh,
         prepend: Refresh,
         graceful_shutdown: Refresh,
     }

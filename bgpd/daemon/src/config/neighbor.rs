@@ -177,6 +177,7 @@ pub(super) fn resolve(
         allowed_origins,
         local_pref: raw.local_pref.as_ref().map(|l| *l.get_ref()),
         max_as_path: usize::from(value(&raw.max_as_path, 64)),
+        export: value(&raw.export, true),
         prepend: value(&raw.prepend, 0),
         graceful_shutdown: value(&raw.graceful_shutdown, true),
         name,

@@ -183,6 +183,7 @@ neighbor_keys! {
     allowed_origins: Vec<Spanned<Asn>>,
     local_pref: u32,
     max_as_path: u16,
+    export: bool,
     prepend: u8,
     graceful_shutdown: bool,
 }

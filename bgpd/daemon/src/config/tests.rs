@@ -344,6 +344,7 @@ fn each_neighbour_field_has_its_cost() {
         ("allowed_origins", "", "allowed_origins = [64511]"),
         ("local_pref", "", "local_pref = 50"),
         ("max_as_path", "", "max_as_path = 20"),
+        ("export", "", "export = false"),
         ("prepend", "", "prepend = 2"),
         ("graceful_shutdown", "", "graceful_shutdown = false"),
     ];

@@ -93,6 +93,7 @@ fn neighbor(n: u32, relation: Relation) -> NeighborConfig {
         allowed_origins: Vec::new(),
         local_pref: None,
         max_as_path: 50,
+        export: true,
         prepend: 0,
         graceful_shutdown: true,
     }
