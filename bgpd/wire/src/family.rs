@@ -25,9 +25,8 @@ pub trait FamilyCodec: Sync {
     /// Which (AFI, SAFI).
     fn family(&self) -> Family;
 
-    /// Reads one entry off the front of `field`, which is not empty; the second value is what remains. With `add_path`
-    /// a Path Identifier stands in front (RFC 7911 §3).
-    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError>;
+    /// Reads a whole field of NLRI. With `add_path` a Path Identifier stands before each entry (RFC 7911 §3).
+    fn decode_nlri(&self, field: &[u8], add_path: bool) -> Result<Vec<Nlri>, NlriError>;
 
     /// Octets that [`FamilyCodec::encode_nlri`] appends; an entry of another family is refused.
     fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError>;
@@ -55,36 +54,43 @@ pub fn codec(family: Family) -> Option<&'static dyn FamilyCodec> {
     CODECS.iter().copied().find(|c| c.family() == family)
 }
 
-/// Reads a whole field of NLRI.
-pub(crate) fn decode_field(codec: &dyn FamilyCodec, mut field: &[u8], add_path: bool) -> Result<Vec<Nlri>, NlriError> {
-    let mut all = Vec::new();
-    while !field.is_empty() {
-        let (nlri, rest) = codec.decode_nlri(field, add_path)?;
-        all.push(nlri);
-        field = rest;
-    }
-    Ok(all)
-}
-
 /// The form both families share: length in bits, then as many octets as hold them. Bits behind the length are of no
-/// consequence (RFC 4271 §4.3) and are cleared.
-fn decode_prefix<const WIDTH: usize>(
+/// consequence (RFC 4271 §4.3) and are cleared. `usual` is the length of most entries: one allocation is enough then.
+#[inline]
+fn decode_prefixes<const WIDTH: usize>(
     field: &[u8],
     add_path: bool,
+    usual: usize,
     address: fn([u8; WIDTH]) -> IpAddr,
-) -> Result<(Nlri, &[u8]), NlriError> {
+) -> Result<Vec<Nlri>, NlriError> {
+    let usual = if add_path { usual + 4 } else { usual };
+    let mut all = Vec::with_capacity(field.len().div_ceil(usual));
     let mut r = Reader::new(field);
-    let path_id = if add_path { r.u32().ok_or(NlriError::Truncated)? } else { 0 };
-    let bits = r.u8().ok_or(NlriError::Truncated)?;
-    let too_long = || NlriError::PrefixLength(bits);
-    if usize::from(bits) > WIDTH * 8 {
-        return Err(too_long());
+    while !r.is_empty() {
+        let path_id = if add_path { r.u32().ok_or(NlriError::Truncated)? } else { 0 };
+        let bits = r.u8().ok_or(NlriError::Truncated)?;
+        let too_long = || NlriError::PrefixLength(bits);
+        let octets = usize::from(bits).div_ceil(8);
+        if octets > WIDTH {
+            return Err(too_long());
+        }
+        // The octets of an address may reach into the next entry: what is behind the length does not count.
+        let full = match r.rest().first_chunk::<WIDTH>() {
+            Some(full) => {
+                let _ = r.take(octets);
+                *full
+            }
+            None => {
+                let mut full = [0; WIDTH];
+                let there = r.take(octets).ok_or(NlriError::Truncated)?;
+                full.iter_mut().zip(there).for_each(|(to, from)| *to = *from);
+                full
+            }
+        };
+        let prefix = Prefix::new(address(full), bits).map_err(|_| too_long())?;
+        all.push(Nlri { prefix, path_id });
     }
-    let octets = r.take(usize::from(bits).div_ceil(8)).ok_or(NlriError::Truncated)?;
-    let mut full = [0; WIDTH];
-    full.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
-    let prefix = Prefix::new(address(full), bits).map_err(|_| too_long())?;
-    Ok((Nlri { prefix, path_id }, r.rest()))
+    Ok(all)
 }
 
 fn prefix_len(nlri: &Nlri, add_path: bool) -> usize {
@@ -131,8 +137,9 @@ impl FamilyCodec for Ipv4Unicast {
         Family::IPV4_UNICAST
     }
 
-    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError> {
-        decode_prefix::<4>(field, add_path, |o| IpAddr::V4(Ipv4Addr::from(o)))
+    fn decode_nlri(&self, field: &[u8], add_path: bool) -> Result<Vec<Nlri>, NlriError> {
+        // A length and three octets: /17 to /24.
+        decode_prefixes::<4>(field, add_path, 4, |o| IpAddr::V4(Ipv4Addr::from(o)))
     }
 
     fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError> {
@@ -174,8 +181,9 @@ impl FamilyCodec for Ipv6Unicast {
         Family::IPV6_UNICAST
     }
 
-    fn decode_nlri<'a>(&self, field: &'a [u8], add_path: bool) -> Result<(Nlri, &'a [u8]), NlriError> {
-        decode_prefix::<16>(field, add_path, |o| IpAddr::V6(Ipv6Addr::from(o)))
+    fn decode_nlri(&self, field: &[u8], add_path: bool) -> Result<Vec<Nlri>, NlriError> {
+        // A length and five to six octets: /33 to /48.
+        decode_prefixes::<16>(field, add_path, 6, |o| IpAddr::V6(Ipv6Addr::from(o)))
     }
 
     fn nlri_len(&self, nlri: &Nlri, add_path: bool) -> Result<usize, EncodeError> {

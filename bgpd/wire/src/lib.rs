@@ -13,6 +13,7 @@ pub mod attr;
 pub mod capability;
 mod error;
 pub mod family;
+mod list;
 pub mod message;
 pub mod notification;
 pub mod open;
@@ -27,6 +28,7 @@ pub use attr::{
 };
 pub use capability::{AddPathMode, Capability, GracefulRestart, Role};
 pub use error::EncodeError;
+pub use list::List;
 pub use message::{Frame, Message, MessageType};
 pub use notification::Notification;
 pub use open::Open;

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use net_types::{Family, Prefix};
 
 use crate::message::{MAX_EXTENDED_LEN, MAX_LEN};
-use crate::{AttrError, PathAttributes};
+use crate::{AttrError, List, PathAttributes};
 
 /// What was negotiated, as far as decoding and encoding need it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,9 +148,9 @@ pub struct Unreach {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Update {
     /// Routes withdrawn.
-    pub unreach: Vec<Unreach>,
+    pub unreach: List<Unreach, 1>,
     /// Routes announced; all share `attributes`.
-    pub reach: Vec<Reach>,
+    pub reach: List<Reach, 1>,
     /// Attributes of `reach`; default when nothing is announced.
     pub attributes: PathAttributes,
     /// End-of-RIB marker (RFC 4724 §2) of this family.

@@ -169,7 +169,7 @@ fn rfc4271_9_2_split_horizon() {
 fn rfc1997_no_export_stays_in_the_as() {
     for community in [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED] {
         let rule = if community == Community::NO_EXPORT { "no-export" } else { "no-export-subconfed" };
-        let marked = |c: &mut Case| c.attributes.communities = vec![community];
+        let marked = |c: &mut Case| c.attributes.communities = [community].into();
         for relation in EXTERNAL {
             customers(relation).with(marked).refused(rule);
             // ... by any policy, and on reflected routes too.
@@ -187,7 +187,7 @@ fn rfc1997_no_advertise_goes_nowhere() {
     for relation in RELATIONS {
         for kind in [SourceKind::Local, SourceKind::External, SourceKind::InternalClient] {
             to(relation, kind, Relation::Customer)
-                .with(|c| c.attributes.communities = vec![Community::NO_ADVERTISE])
+                .with(|c| c.attributes.communities = [Community::NO_ADVERTISE].into())
                 .refused("no-advertise");
         }
     }
@@ -195,7 +195,7 @@ fn rfc1997_no_advertise_goes_nowhere() {
 
 #[test]
 fn rfc3765_2_nopeer_does_not_go_to_peers() {
-    let marked = |c: &mut Case| c.attributes.communities = vec![Community::NOPEER];
+    let marked = |c: &mut Case| c.attributes.communities = [Community::NOPEER].into();
     for relation in RELATIONS {
         match relation {
             Relation::Peer | Relation::RouteServer => customers(relation).with(marked).refused("nopeer"),
@@ -206,7 +206,7 @@ fn rfc3765_2_nopeer_does_not_go_to_peers() {
 
 #[test]
 fn rfc7999_3_2_blackhole_does_not_leave() {
-    let marked = |c: &mut Case| c.attributes.communities = vec![Community::BLACKHOLE];
+    let marked = |c: &mut Case| c.attributes.communities = [Community::BLACKHOLE].into();
     for relation in EXTERNAL {
         customers(relation).with(marked).refused("blackhole");
         customers(relation).with(marked).with(|c| c.neighbor.policy = PolicyMode::AcceptAll).refused("blackhole");
@@ -309,7 +309,7 @@ fn rfc4271_5_1_ebgp_attributes() {
                     c.neighbor.prepend = 2;
                     c.attributes.med = Some(50);
                     c.attributes.originator_id = Some(id("10.255.0.7"));
-                    c.attributes.cluster_list = vec![id("10.255.0.8")];
+                    c.attributes.cluster_list = [id("10.255.0.8")].into();
                 })
                 .attrs();
             assert_eq!(sent.as_path, AsPath::sequence([OWN, OWN, OWN, Asn(64502)]));
@@ -336,7 +336,7 @@ fn rfc4271_5_1_5_ibgp_attributes() {
 #[test]
 fn rfc4360_6_non_transitive_extended_communities_stay() {
     let (stays, goes) = (ExtendedCommunity([0x40, 4, 0, 0, 0, 0, 0, 1]), ExtendedCommunity([0, 2, 0, 0, 0, 0, 0, 1]));
-    let marked = |c: &mut Case| c.attributes.extended_communities = vec![goes, stays];
+    let marked = |c: &mut Case| c.attributes.extended_communities = [goes, stays].into();
     for relation in EXTERNAL {
         assert_eq!(customers(relation).with(marked).attrs().extended_communities, [goes]);
     }
@@ -348,8 +348,8 @@ fn communities_of_others_and_informational_ones_of_ours_are_kept_on_the_way_out(
     let large = |global, local1, local2| LargeCommunity { global, local1, local2 };
     let sent = customers(Relation::Transit)
         .with(|c| {
-            c.attributes.communities = vec![Community(64501 << 16 | 5)];
-            c.attributes.large_communities = vec![large(64500, 1, 4), large(64500, 2, 1), large(64501, 1, 1)];
+            c.attributes.communities = [Community(64501 << 16 | 5)].into();
+            c.attributes.large_communities = [large(64500, 1, 4), large(64500, 2, 1), large(64501, 1, 1)].into();
         })
         .attrs();
     assert_eq!(sent.communities, [Community(64501 << 16 | 5)]);
@@ -376,19 +376,19 @@ fn rfc4456_6_reflection() {
 fn rfc4456_8_reflected_routes_carry_originator_and_clusters() {
     let reflected = || to(Relation::RrClient, SourceKind::InternalClient, Relation::Transit);
     let sent = reflected().attrs();
-    assert_eq!((sent.originator_id, sent.cluster_list), (Some(id("10.255.0.9")), vec![id("10.255.0.1")]));
+    assert_eq!((sent.originator_id, sent.cluster_list), (Some(id("10.255.0.9")), [id("10.255.0.1")].into()));
     let sent = reflected()
         .with(|c| {
             c.speaker.cluster_id = Some(id("10.255.0.100"));
             c.attributes.originator_id = Some(id("10.255.0.7"));
-            c.attributes.cluster_list = vec![id("10.255.0.8")];
+            c.attributes.cluster_list = [id("10.255.0.8")].into();
         })
         .attrs();
     assert_eq!(sent.originator_id, Some(id("10.255.0.7")));
     assert_eq!(sent.cluster_list, [id("10.255.0.100"), id("10.255.0.8")]);
     // Not reflected: neither.
     let sent = customers(Relation::RrClient).attrs();
-    assert_eq!((sent.originator_id, sent.cluster_list), (None, vec![]));
+    assert_eq!((sent.originator_id, sent.cluster_list), (None, [].into()));
 }
 
 #[test]

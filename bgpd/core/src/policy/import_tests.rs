@@ -96,7 +96,7 @@ fn rfc4456_8_own_originator_id_is_ignored() {
 
 #[test]
 fn rfc4456_8_own_cluster_is_a_loop() {
-    let list = |c: &mut Case| c.attributes.cluster_list = vec![id("10.255.0.7"), id("10.255.0.8")];
+    let list = |c: &mut Case| c.attributes.cluster_list = [id("10.255.0.7"), id("10.255.0.8")].into();
     good(Relation::Internal).with(list).accepted();
     good(Relation::Internal).with(list).with(|c| c.speaker.cluster_id = Some(id("10.255.0.8"))).refused("cluster-loop");
     // Without a cluster id of its own, the router id is it (§7).
@@ -260,7 +260,7 @@ fn rfc7454_6_1_3_length_limits() {
 fn rfc9774_3_as_set_is_refused() {
     let set = |c: &mut Case| {
         let kind = AsPathSegmentType::Set;
-        c.attributes.as_path.segments.push(AsPathSegment { kind, asns: vec![Asn(64502)] });
+        c.attributes.as_path.segments.push(AsPathSegment { kind, asns: [Asn(64502)].into() });
     };
     for relation in EXTERNAL {
         good(relation).with(set).refused("as-set");
@@ -383,10 +383,10 @@ fn local_pref_by_relationship() {
 
 #[test]
 fn rfc8326_4_2_graceful_shutdown_lowers_local_pref() {
-    let marked = |c: &mut Case| c.attributes.communities = vec![Community::GRACEFUL_SHUTDOWN];
+    let marked = |c: &mut Case| c.attributes.communities = [Community::GRACEFUL_SHUTDOWN].into();
     for relation in EXTERNAL {
         let got = good(relation).with(marked).accepted();
-        assert_eq!((got.local_pref, got.communities), (Some(0), vec![Community::GRACEFUL_SHUTDOWN]));
+        assert_eq!((got.local_pref, got.communities), (Some(0), [Community::GRACEFUL_SHUTDOWN].into()));
         let off = good(relation).with(marked).with(|c| c.neighbor.graceful_shutdown = false).accepted();
         assert_ne!(off.local_pref, Some(0));
     }
@@ -397,8 +397,9 @@ fn rfc8326_4_2_graceful_shutdown_lowers_local_pref() {
 fn rfc7454_11_our_communities_from_outside_are_scrubbed_and_others_kept() {
     let large = |global, local1, local2| LargeCommunity { global, local1, local2 };
     let marked = |c: &mut Case| {
-        c.attributes.communities = vec![Community(64500 << 16 | 7), Community(64501 << 16 | 7), Community::NO_EXPORT];
-        c.attributes.large_communities = vec![large(64500, 1, 4), large(64500, 2, 9), large(64501, 1, 4)];
+        c.attributes.communities =
+            [Community(64500 << 16 | 7), Community(64501 << 16 | 7), Community::NO_EXPORT].into();
+        c.attributes.large_communities = [large(64500, 1, 4), large(64500, 2, 9), large(64501, 1, 4)].into();
     };
     for relation in EXTERNAL {
         let got = good(relation).with(marked).accepted();
@@ -424,7 +425,8 @@ fn internal_routes_pass_as_they_are() {
 #[test]
 fn two_tags_that_differ_are_none() {
     let large = |local2| LargeCommunity { global: 64500, local1: 1, local2 };
-    let with = |l: &[LargeCommunity]| PathAttributes { large_communities: l.to_vec(), ..PathAttributes::default() };
+    let with =
+        |l: &[LargeCommunity]| PathAttributes { large_communities: l.to_vec().into(), ..PathAttributes::default() };
     assert_eq!(tag::read(OWN, &with(&[large(4)])), Some(Relation::Customer));
     assert_eq!(tag::read(OWN, &with(&[large(1), large(4)])), None);
     assert_eq!(tag::read(OWN, &with(&[large(9)])), None);

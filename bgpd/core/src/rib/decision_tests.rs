@@ -118,8 +118,8 @@ fn rfc4271_9_1_2_2_c_absent_med_is_zero_and_sets_are_alone() {
     let plain = of(AsPath::sequence([Asn(64501), Asn(64502)]));
     assert_eq!((plain.med, plain.med_group, plain.local_pref), (0, MedGroup::As(Asn(64501)), DEFAULT_LOCAL_PREF));
     assert_eq!(of(AsPath::default()).med_group, MedGroup::As(Asn(64500)));
-    let set = bgp_wire::AsPathSegment { kind: bgp_wire::AsPathSegmentType::Set, asns: vec![Asn(64501)] };
-    assert_eq!(of(AsPath { segments: vec![set] }).med_group, MedGroup::None);
+    let set = bgp_wire::AsPathSegment { kind: bgp_wire::AsPathSegmentType::Set, asns: [Asn(64501)].into() };
+    assert_eq!(of(AsPath { segments: [set].into() }).med_group, MedGroup::None);
 }
 
 #[test]

@@ -48,7 +48,7 @@ mod tests {
 
     fn withdrawing(prefixes: impl Iterator<Item = String>) -> Update {
         let nlri = prefixes.map(|p| Nlri { prefix: p.parse::<Prefix>().unwrap(), path_id: 0 }).collect();
-        Update { unreach: vec![Unreach { family: Family::IPV4_UNICAST, nlri }], ..Update::default() }
+        Update { unreach: [Unreach { family: Family::IPV4_UNICAST, nlri }].into(), ..Update::default() }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use net_types::Asn;
 
+use crate::List;
+
 /// Segment types.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AsPathSegmentType {
@@ -21,24 +23,24 @@ pub struct AsPathSegment {
     /// What the numbers are to each other.
     pub kind: AsPathSegmentType,
     /// The numbers, nearest first; encoding splits runs over 255.
-    pub asns: Vec<Asn>,
+    pub asns: List<Asn, 8>,
 }
 
 /// The whole path, nearest AS first. Empty for routes that begin inside the AS.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct AsPath {
     /// Segments in order; neighbouring sequences are merged by the decoder.
-    pub segments: Vec<AsPathSegment>,
+    pub segments: List<AsPathSegment, 1>,
 }
 
 impl AsPath {
     /// A path of one sequence.
     pub fn sequence(asns: impl IntoIterator<Item = Asn>) -> AsPath {
-        let asns: Vec<Asn> = asns.into_iter().collect();
+        let asns: List<Asn, 8> = asns.into_iter().collect();
         if asns.is_empty() {
             return AsPath::default();
         }
-        AsPath { segments: vec![AsPathSegment { kind: AsPathSegmentType::Sequence, asns }] }
+        AsPath { segments: [AsPathSegment { kind: AsPathSegmentType::Sequence, asns }].into() }
     }
 
     /// Every AS number in the path, nearest first, sets included.
@@ -80,10 +82,11 @@ impl AsPath {
         let mut segments = self.segments.clone();
         match segments.first_mut() {
             Some(s) if s.kind == AsPathSegmentType::Sequence => {
-                s.asns.splice(0..0, std::iter::repeat_n(asn, times));
+                s.asns.insert_many(0, std::iter::repeat_n(asn, times));
             }
             _ if times > 0 => {
-                segments.insert(0, AsPathSegment { kind: AsPathSegmentType::Sequence, asns: vec![asn; times] });
+                let asns = std::iter::repeat_n(asn, times).collect();
+                segments.insert(0, AsPathSegment { kind: AsPathSegmentType::Sequence, asns });
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 use net_types::Asn;
 
 use super::{AsPath, AsPathSegment, AsPathSegmentType};
+use crate::List;
 use crate::reader::Reader;
 
 impl AsPathSegmentType {
@@ -39,10 +40,10 @@ impl AsPathSegmentType {
 const MAX_SEGMENT: usize = 255;
 
 impl AsPath {
-    /// Reads a value; the error says which of the rules of RFC 7606 §7.2 it breaks. An empty value is a path.
-    pub(crate) fn decode(value: &[u8], four_octet: bool) -> Result<AsPath, &'static str> {
+    /// Reads a value behind what the path holds; the error says which of the rules of RFC 7606 §7.2 it breaks, and the path
+    /// is then of no use. An empty value is a path.
+    pub(crate) fn decode(&mut self, value: &[u8], four_octet: bool) -> Result<(), &'static str> {
         let mut r = Reader::new(value);
-        let mut path = AsPath::default();
         while let Some(kind) = r.u8() {
             let kind = AsPathSegmentType::from_u8(kind).ok_or("unknown segment type")?;
             let count = r.u8().ok_or("an octet is left over")?;
@@ -51,21 +52,20 @@ impl AsPath {
             }
             let width = if four_octet { 4 } else { 2 };
             let octets = r.take(usize::from(count) * width).ok_or("segment runs over the end")?;
-            let mut n = Reader::new(octets);
-            let mut asns = Vec::with_capacity(usize::from(count));
-            while let Some(asn) = if four_octet { n.u32() } else { n.u16().map(u32::from) } {
-                asns.push(Asn(asn));
+            if four_octet {
+                self.push(kind, octets.as_chunks().0.iter().map(|o| Asn(u32::from_be_bytes(*o))));
+            } else {
+                self.push(kind, octets.as_chunks().0.iter().map(|o| Asn(u16::from_be_bytes(*o).into())));
             }
-            path.push(kind, asns);
         }
-        Ok(path)
+        Ok(())
     }
 
     /// Appends a segment; a sequence joins the one of its kind before it.
-    fn push(&mut self, kind: AsPathSegmentType, asns: Vec<Asn>) {
+    fn push(&mut self, kind: AsPathSegmentType, asns: impl Iterator<Item = Asn>) {
         match self.segments.last_mut() {
             Some(last) if last.kind == kind && kind.is_sequence() => last.asns.extend(asns),
-            _ => self.segments.push(AsPathSegment { kind, asns }),
+            _ => self.segments.push(AsPathSegment { kind, asns: asns.collect() }),
         }
     }
 
@@ -104,7 +104,7 @@ impl AsPath {
     pub(crate) fn without_confed(&self) -> AsPath {
         let mut path = AsPath::default();
         for s in self.segments.iter().filter(|s| !s.kind.is_confed()) {
-            path.push(s.kind, s.asns.clone());
+            path.push(s.kind, s.asns.iter().copied());
         }
         path
     }
@@ -119,21 +119,21 @@ impl AsPath {
         let mut path = AsPath::default();
         for s in &self.segments {
             match s.kind {
-                kind if kind.is_confed() => path.push(kind, s.asns.clone()),
+                kind if kind.is_confed() => path.push(kind, s.asns.iter().copied()),
                 _ if missing == 0 => break,
                 AsPathSegmentType::Sequence => {
-                    let head: Vec<Asn> = s.asns.iter().copied().take(missing).collect();
+                    let head: List<Asn, 8> = s.asns.iter().copied().take(missing).collect();
                     missing -= head.len();
-                    path.push(s.kind, head);
+                    path.push(s.kind, head.into_iter());
                 }
                 kind => {
                     missing -= 1;
-                    path.push(kind, s.asns.clone());
+                    path.push(kind, s.asns.iter().copied());
                 }
             }
         }
         for s in &as4.segments {
-            path.push(s.kind, s.asns.clone());
+            path.push(s.kind, s.asns.iter().copied());
         }
         path
     }

@@ -1,7 +1,8 @@
 //! Attribute values: octets to [`PathAttributes`], one attribute at a time, by the rows of [`super::table`].
 //!
-//! A [`Collector`] takes every attribute of one UPDATE but MP_REACH_NLRI, MP_UNREACH_NLRI and NEXT_HOP and answers each
-//! with a verdict; [`Collector::finish`] merges the two-octet peers' AS4_PATH and AS4_AGGREGATOR.
+//! A [`Collector`] takes every attribute of one UPDATE but MP_REACH_NLRI, MP_UNREACH_NLRI and NEXT_HOP, writes it where the
+//! caller wants it and answers with a verdict; [`Collector::finish`] merges the two-octet peers' AS4_PATH and
+//! AS4_AGGREGATOR.
 
 use std::net::Ipv4Addr;
 
@@ -13,8 +14,8 @@ use super::{
     Aggregator, AsPath, AsPathSegmentType, Community, ExtendedCommunity, LargeCommunity, Origin, PathAttributes,
     UnknownAttribute,
 };
-use crate::SessionContext;
 use crate::reader::Reader;
+use crate::{List, SessionContext};
 
 /// What is wrong with a value; the price stands in the table unless `withdraw` overrides it.
 #[derive(Debug)]
@@ -38,17 +39,20 @@ fn by(clause: &'static str, what: &'static str, withdraw: bool) -> Bad {
 /// Gathers the attributes of one UPDATE.
 #[derive(Default)]
 pub(crate) struct Collector {
-    attributes: PathAttributes,
     pub(crate) has_origin: bool,
     pub(crate) has_as_path: bool,
-    as4_path: Option<AsPath>,
+    as4_path: Option<Box<AsPath>>,
     as4_aggregator: Option<Aggregator>,
 }
 
 impl Collector {
     /// Takes a known attribute whose flags and scope are in order. Codes that are not acted on pass as they came.
-    pub(crate) fn known(&mut self, code: u8, flags: u8, value: &[u8], ctx: &SessionContext) -> Result<(), Bad> {
-        let a = &mut self.attributes;
+    pub(crate) fn known(
+        &mut self,
+        (code, flags, value): (u8, u8, &[u8]),
+        ctx: &SessionContext,
+        a: &mut PathAttributes,
+    ) -> Result<(), Bad> {
         match code {
             code::ORIGIN => {
                 // Present, if malformed: "missing" would be a second error for one cause.
@@ -63,48 +67,48 @@ impl Collector {
             }
             code::AS_PATH => {
                 self.has_as_path = true;
-                let path = AsPath::decode(value, ctx.four_octet_as)?;
-                check_as_path(&path, ctx.ebgp)?;
-                a.as_path = path;
+                a.as_path.decode(value, ctx.four_octet_as)?;
+                check_as_path(&a.as_path, ctx.ebgp)?;
             }
             code::MULTI_EXIT_DISC => a.med = Some(u32_value(value)?),
             code::LOCAL_PREF => a.local_pref = Some(u32_value(value)?),
             code::ATOMIC_AGGREGATE if value.is_empty() => a.atomic_aggregate = true,
             code::ATOMIC_AGGREGATE => return Err("length is not 0".into()),
             code::AGGREGATOR => a.aggregator = Some(aggregator(value, ctx.four_octet_as)?),
-            code::COMMUNITIES => a.communities = sorted(list(value, |c: [u8; 4]| Community(u32::from_be_bytes(c)))?),
+            code::COMMUNITIES => {
+                list(&mut a.communities, value, |c: [u8; 4]| Community(u32::from_be_bytes(c)))?;
+                sort(&mut a.communities);
+            }
             code::ORIGINATOR_ID => a.originator_id = Some(RouterId::from(u32_value(value)?)),
-            code::CLUSTER_LIST => a.cluster_list = list(value, |c: [u8; 4]| RouterId(Ipv4Addr::from(c)))?,
-            code::EXTENDED_COMMUNITIES => a.extended_communities = sorted(list(value, ExtendedCommunity)?),
-            code::LARGE_COMMUNITY => a.large_communities = sorted(list(value, large_community)?),
+            code::CLUSTER_LIST => list(&mut a.cluster_list, value, |c: [u8; 4]| RouterId(Ipv4Addr::from(c)))?,
+            code::EXTENDED_COMMUNITIES => {
+                list(&mut a.extended_communities, value, ExtendedCommunity)?;
+                sort(&mut a.extended_communities);
+            }
+            code::LARGE_COMMUNITY => {
+                list(&mut a.large_communities, value, large_community)?;
+                sort(&mut a.large_communities);
+            }
             code::ONLY_TO_CUSTOMER => a.otc = Some(Asn(u32_value(value)?)),
-            code::AS4_PATH => self.as4_path = Some(as4_path(value)?),
+            code::AS4_PATH => self.as4_path = Some(Box::new(as4_path(value)?)),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(value, true)?),
             // Optional non-transitive and not ours to use: dropped like any unrecognised one (RFC 4271 §5).
             code::AIGP | code::BGP_LS => {}
             code::PMSI_TUNNEL if value.len() < 5 => return Err("shorter than 5 octets".into()),
             code::PREFIX_SID if !is_prefix_sid(value) => return Err("TLVs do not fill the value".into()),
-            _ => self.keep(code, flags, value),
+            _ => keep(a, code, flags, value),
         }
         Ok(())
     }
 
-    /// Keeps an attribute for other speakers as it came, flags included.
-    pub(crate) fn keep(&mut self, code: u8, flags: u8, value: &[u8]) {
-        let flags = flags & (flag::OPTIONAL | flag::TRANSITIVE | flag::PARTIAL);
-        self.attributes.unknown.push(UnknownAttribute { flags, code, value: Bytes::copy_from_slice(value) });
-    }
-
-    /// The attributes of the routes.
-    pub(crate) fn finish(mut self) -> PathAttributes {
-        self.merge_two_octet();
-        self.attributes.unknown.sort_by_key(|u| u.code);
-        self.attributes
+    /// Makes of what was collected the attributes of the routes.
+    pub(crate) fn finish(&self, a: &mut PathAttributes) {
+        self.merge_two_octet(a);
+        a.unknown.sort_by_key(|u| u.code);
     }
 
     /// RFC 6793 §4.2.3. The table has kept AS4_* of four-octet peers out.
-    fn merge_two_octet(&mut self) {
-        let a = &mut self.attributes;
+    fn merge_two_octet(&self, a: &mut PathAttributes) {
         match a.aggregator {
             // Somebody between rewrote AGGREGATOR without knowing AS4_*: neither of the two is true any more.
             Some(ag) if self.as4_aggregator.is_some() && ag.asn != Asn::TRANS => return,
@@ -115,6 +119,12 @@ impl Collector {
             a.as_path = a.as_path.merge_as4(as4);
         }
     }
+}
+
+/// Keeps an attribute for other speakers as it came, flags included.
+pub(crate) fn keep(a: &mut PathAttributes, code: u8, flags: u8, value: &[u8]) {
+    let flags = flags & (flag::OPTIONAL | flag::TRANSITIVE | flag::PARTIAL);
+    a.unknown.push(UnknownAttribute { flags, code, value: Bytes::copy_from_slice(value) });
 }
 
 fn check_as_path(path: &AsPath, ebgp: bool) -> Result<(), Bad> {
@@ -137,7 +147,8 @@ fn check_as_path(path: &AsPath, ebgp: bool) -> Result<(), Bad> {
 }
 
 fn as4_path(value: &[u8]) -> Result<AsPath, Bad> {
-    let path = AsPath::decode(value, true)?;
+    let mut path = AsPath::default();
+    path.decode(value, true)?;
     if path.segments.iter().any(|s| s.kind == AsPathSegmentType::Set) {
         return Err(by("RFC 9774 §3", "AS_SET", true));
     }
@@ -164,18 +175,25 @@ fn u32_value(value: &[u8]) -> Result<u32, Bad> {
 }
 
 /// A value of one or more entries of `N` octets; none at all is malformed (RFC 7606 §7.8, §7.10, §7.14, RFC 8092 §6).
-fn list<T, const N: usize>(value: &[u8], one: impl Fn([u8; N]) -> T) -> Result<Vec<T>, Bad> {
+fn list<T, const M: usize, const N: usize>(
+    list: &mut List<T, M>,
+    value: &[u8],
+    one: impl Fn([u8; N]) -> T,
+) -> Result<(), Bad> {
     let (entries, rest) = value.as_chunks::<N>();
     if entries.is_empty() || !rest.is_empty() {
         return Err("length is not a non-zero multiple of the entry's".into());
     }
-    Ok(entries.iter().map(|e| one(*e)).collect())
+    list.extend(entries.iter().map(|e| one(*e)));
+    Ok(())
 }
 
-fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
-    list.sort_unstable();
-    list.dedup();
-    list
+/// In order and each once, as nearly every speaker sends them already.
+fn sort<T: Ord, const M: usize>(list: &mut List<T, M>) {
+    if !list.is_sorted_by(|a, b| a < b) {
+        list.sort_unstable();
+        list.dedup();
+    }
 }
 
 fn large_community(octets: [u8; 12]) -> LargeCommunity {

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use net_types::{Asn, RouterId};
 use std::net::Ipv4Addr;
 
+use crate::List;
+
 /// ORIGIN (RFC 4271 §5.1.1); orders as the decision process prefers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Origin {
@@ -64,15 +66,15 @@ pub struct PathAttributes {
     /// 7
     pub aggregator: Option<Aggregator>,
     /// 8, RFC 1997; sorted, no duplicates.
-    pub communities: Vec<Community>,
+    pub communities: List<Community, 8>,
     /// 9, RFC 4456; eBGP: discarded.
     pub originator_id: Option<RouterId>,
     /// 10, RFC 4456; eBGP: discarded.
-    pub cluster_list: Vec<RouterId>,
+    pub cluster_list: List<RouterId, 4>,
     /// 16, RFC 4360; sorted, no duplicates.
-    pub extended_communities: Vec<ExtendedCommunity>,
+    pub extended_communities: List<ExtendedCommunity, 2>,
     /// 32, RFC 8092; sorted, no duplicates.
-    pub large_communities: Vec<LargeCommunity>,
+    pub large_communities: List<LargeCommunity, 2>,
     /// 35, Only To Customer, RFC 9234.
     pub otc: Option<Asn>,
     /// Everything else, sorted by type code.

@@ -114,9 +114,24 @@ pub(crate) const TABLE: &[Row] = &[
     row(code::ATTR_SET, "ATTR_SET", OPTIONAL_TRANSITIVE, (Withdraw, Withdraw), Any, "RFC 7606 §7.16"),
 ];
 
+/// The rows by type code.
+static BY_CODE: [Option<Row>; 256] = by_code();
+
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
+const fn by_code() -> [Option<Row>; 256] {
+    let mut rows = [None; 256];
+    let mut i = 0;
+    while i < TABLE.len() {
+        rows[TABLE[i].code as usize] = Some(TABLE[i]);
+        i += 1;
+    }
+    rows
+}
+
 /// The row of a type code, if we know it.
+#[inline]
 pub(crate) fn lookup(code: u8) -> Option<&'static Row> {
-    TABLE.binary_search_by_key(&code, |r| r.code).ok().and_then(|i| TABLE.get(i))
+    BY_CODE.get(usize::from(code)).and_then(Option::as_ref)
 }
 
 /// Name of an attribute type for people; `None` for codes without a row.

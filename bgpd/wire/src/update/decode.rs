@@ -14,9 +14,9 @@ use bytes::Bytes;
 use net_types::{Afi, Family, Safi};
 
 use super::{NextHop, Nlri, Reach, SessionContext, Unreach, Update};
-use crate::attr::decode::Collector;
+use crate::attr::decode::{Collector, keep};
 use crate::attr::table::{self, Row, Scope, code, flag};
-use crate::family::{FamilyCodec, codec, decode_field};
+use crate::family::{FamilyCodec, codec};
 use crate::notification::{code as error_code, update_error};
 use crate::reader::Reader;
 use crate::{AttrError, AttrVerdict, Notification, PathAttributes};
@@ -30,18 +30,23 @@ fn reset(subcode: u8, data: &[u8]) -> Notification {
 
 /// Decodes the body of an UPDATE. An error is the NOTIFICATION to send before closing.
 pub fn decode_update(body: &[u8], ctx: &SessionContext) -> Result<Update, Notification> {
+    let mut update = Update::default();
     let sections = Sections::cut(body)?;
-    let mut decoder = Decoder::new(ctx);
+    let mut decoder = Decoder::new(ctx, &mut update);
     let withdrawn = decoder.ipv4_field(sections.withdrawn)?;
+    if !withdrawn.is_empty() {
+        decoder.update.unreach.push(Unreach { family: Family::IPV4_UNICAST, nlri: withdrawn });
+    }
     let announced = decoder.ipv4_field(sections.nlri)?;
     decoder.reachable = !sections.nlri.is_empty();
     decoder.has_nlri_field = !announced.is_empty();
     decoder.attributes(sections.attributes)?;
-    if body.iter().all(|b| *b == 0) && body.len() == 4 {
+    if body == [0; 4] {
         // RFC 4724 §2: the empty UPDATE.
-        decoder.end_of_rib = Some(Family::IPV4_UNICAST);
+        decoder.update.end_of_rib = Some(Family::IPV4_UNICAST);
     }
-    decoder.finish(withdrawn, announced)
+    decoder.finish(announced)?;
+    Ok(update)
 }
 
 /// The three fields of a body.
@@ -83,12 +88,13 @@ impl<'a> Raw<'a> {
     }
 }
 
-struct Decoder<'c> {
+struct Decoder<'c, 'u> {
     ctx: &'c SessionContext,
+    /// Written in place: a decoded message is too big to be handed around.
+    update: &'u mut Update,
     collector: Collector,
     /// Type codes seen, one bit each.
     seen: [u64; 4],
-    errors: Vec<AttrError>,
     worst: Option<AttrVerdict>,
     /// The message names at least one route to be announced, whether or not we can use it.
     reachable: bool,
@@ -96,38 +102,32 @@ struct Decoder<'c> {
     has_nlri_field: bool,
     next_hop: Option<NextHop>,
     has_next_hop: bool,
-    reach: Option<Reach>,
-    unreach: Option<Unreach>,
-    end_of_rib: Option<Family>,
 }
 
-impl<'c> Decoder<'c> {
-    fn new(ctx: &'c SessionContext) -> Decoder<'c> {
+impl<'c, 'u> Decoder<'c, 'u> {
+    fn new(ctx: &'c SessionContext, update: &'u mut Update) -> Decoder<'c, 'u> {
         Decoder {
             ctx,
+            update,
             collector: Collector::default(),
             seen: [0; 4],
-            errors: Vec::new(),
             worst: None,
             reachable: false,
             has_nlri_field: false,
             next_hop: None,
             has_next_hop: false,
-            reach: None,
-            unreach: None,
-            end_of_rib: None,
         }
     }
 
     fn note(&mut self, code: u8, verdict: AttrVerdict, clause: &'static str, what: &str, raw: &[u8]) {
         self.worst = self.worst.max(Some(verdict));
-        if self.errors.len() < MAX_ERRORS {
+        if self.update.errors.len() < MAX_ERRORS {
             let what = match table::name(code) {
                 Some(name) => format!("{name}: {what}"),
                 None if code != 0 => format!("attribute {code}: {what}"),
                 None => what.to_owned(),
             };
-            self.errors.push(AttrError { code, verdict, clause, what, raw: Bytes::copy_from_slice(raw) });
+            self.update.errors.push(AttrError { code, verdict, clause, what, raw: Bytes::copy_from_slice(raw) });
         }
     }
 
@@ -140,7 +140,7 @@ impl<'c> Decoder<'c> {
         let bad = || reset(update_error::INVALID_NETWORK_FIELD, &[]);
         let codec = codec(family).ok_or_else(bad)?;
         let add_path = self.ctx.add_path_receive.contains(&family);
-        let nlri = decode_field(codec, field, add_path).map_err(|_| bad())?;
+        let nlri = codec.decode_nlri(field, add_path).map_err(|_| bad())?;
         if !self.ctx.families.contains(&family) {
             self.note(0, AttrVerdict::Discard, "RFC 4760 §8", "routes of ipv4-unicast, which is not negotiated", &[]);
             return Ok(Vec::new());
@@ -194,7 +194,7 @@ impl<'c> Decoder<'c> {
             return Err(reset(update_error::UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE, raw.whole));
         }
         if raw.flags & flag::TRANSITIVE != 0 {
-            self.collector.keep(raw.code, raw.flags | flag::PARTIAL, raw.value);
+            keep(&mut self.update.attributes, raw.code, raw.flags | flag::PARTIAL, raw.value);
         }
         Ok(())
     }
@@ -224,7 +224,8 @@ impl<'c> Decoder<'c> {
             code::MP_REACH_NLRI => return self.mp_reach(raw),
             code::MP_UNREACH_NLRI => return self.mp_unreach(raw),
             _ => {
-                if let Err(bad) = self.collector.known(row.code, raw.flags, raw.value, self.ctx) {
+                let attribute = (row.code, raw.flags, raw.value);
+                if let Err(bad) = self.collector.known(attribute, self.ctx, &mut self.update.attributes) {
                     let verdict = if bad.withdraw { AttrVerdict::TreatAsWithdraw } else { row.value_error };
                     self.note(row.code, verdict, bad.clause.unwrap_or(row.clause), bad.what, raw.whole);
                 }
@@ -281,12 +282,12 @@ impl<'c> Decoder<'c> {
         let extended = self.ctx.extended_next_hop.contains(&family);
         let next_hop = codec.decode_next_hop(next_hop, extended).ok_or_else(bad)?;
         let add_path = self.ctx.add_path_receive.contains(&family);
-        let nlri = decode_field(codec, r.rest(), add_path).map_err(|_| bad())?;
+        let nlri = codec.decode_nlri(r.rest(), add_path).map_err(|_| bad())?;
         if !nlri.is_empty() {
             if let Some(what) = bad_next_hop(&next_hop) {
                 self.note(raw.code, AttrVerdict::TreatAsWithdraw, "RFC 4271 §6.3", what, raw.whole);
             }
-            self.reach = Some(Reach { family, next_hop, nlri });
+            self.update.reach.push(Reach { family, next_hop, nlri });
         }
         Ok(())
     }
@@ -301,7 +302,7 @@ impl<'c> Decoder<'c> {
         let family = Family { afi: Afi(afi), safi: Safi(safi) };
         if r.is_empty() {
             // RFC 4724 §2, if it turns out to be alone. Of a family nobody negotiated it is as harmless.
-            self.end_of_rib = Some(family);
+            self.update.end_of_rib = Some(family);
             return Ok(());
         }
         let Some(codec) = self.negotiated(family) else {
@@ -310,8 +311,8 @@ impl<'c> Decoder<'c> {
             return Ok(());
         };
         let add_path = self.ctx.add_path_receive.contains(&family);
-        let nlri = decode_field(codec, r.rest(), add_path).map_err(|_| bad())?;
-        self.unreach = Some(Unreach { family, nlri });
+        let nlri = codec.decode_nlri(r.rest(), add_path).map_err(|_| bad())?;
+        self.update.unreach.push(Unreach { family, nlri });
         Ok(())
     }
 
@@ -331,35 +332,35 @@ impl<'c> Decoder<'c> {
         }
     }
 
-    fn finish(mut self, withdrawn: Vec<Nlri>, announced: Vec<Nlri>) -> Result<Update, Notification> {
+    /// `announced`: the NLRI field's routes.
+    fn finish(mut self, announced: Vec<Nlri>) -> Result<(), Notification> {
         // RFC 7606 §5.2
         if self.worst >= Some(AttrVerdict::TreatAsWithdraw) && !self.reachable {
             return Err(reset(update_error::MALFORMED_ATTRIBUTE_LIST, &[]));
         }
-        let announces = self.has_nlri_field || self.reach.is_some();
+        let announces = self.has_nlri_field || !self.update.reach.is_empty();
         if announces {
             self.check_mandatory();
         }
-        let mut update = Update::default();
-        if !withdrawn.is_empty() {
-            update.unreach.push(Unreach { family: Family::IPV4_UNICAST, nlri: withdrawn });
-        }
-        update.unreach.extend(self.unreach);
+        let update = self.update;
         if self.worst >= Some(AttrVerdict::TreatAsWithdraw) {
             if !announced.is_empty() {
                 update.unreach.push(Unreach { family: Family::IPV4_UNICAST, nlri: announced });
             }
-            update.unreach.extend(self.reach.map(|r| Unreach { family: r.family, nlri: r.nlri }));
-        } else {
+            update.unreach.extend(update.reach.drain(..).map(|r| Unreach { family: r.family, nlri: r.nlri }));
+            update.attributes = PathAttributes::default();
+        } else if announces {
             if let Some(next_hop) = self.next_hop.filter(|_| !announced.is_empty()) {
-                update.reach.push(Reach { family: Family::IPV4_UNICAST, next_hop, nlri: announced });
+                update.reach.insert(0, Reach { family: Family::IPV4_UNICAST, next_hop, nlri: announced });
             }
-            update.reach.extend(self.reach);
-            update.attributes = if announces { self.collector.finish() } else { PathAttributes::default() };
+            self.collector.finish(&mut update.attributes);
+        } else {
+            update.attributes = PathAttributes::default();
         }
-        update.end_of_rib = self.end_of_rib.filter(|_| update.unreach.is_empty() && !self.reachable);
-        update.errors = self.errors;
-        Ok(update)
+        if self.reachable || !update.unreach.is_empty() {
+            update.end_of_rib = None;
+        }
+        Ok(())
     }
 }
 

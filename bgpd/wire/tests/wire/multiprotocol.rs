@@ -39,7 +39,7 @@ const ZERO: &str = "00000000000000000000000000000000";
 rows! {
     rfc4760_3_ipv6_is_announced_without_next_hop => {
         let u = decoded(&mp(MP6), &ebgp());
-        assert_eq!((u.reach, u.errors), (vec![reach6()], vec![]));
+        assert_eq!((u.reach, u.errors), ([reach6()].into(), vec![]));
     };
     rfc4760_3_reserved_octet_is_ignored => {
         let u = decoded(&mp(&MP6.replace(" 00 30", " ff 30")), &ebgp());
@@ -108,7 +108,7 @@ rows! {
         reset(&ebgp(), &mp(&format!("0001 01 10 {GLOBAL} 00 18 cb0071")), 9);
     rfc4760_3_next_hop_beside_mp_reach_alone_says_nothing => {
         let u = decoded(&body("", &[attr(0x80, 14, MP6), origin(), as_path(), attr(0x40, 3, "00000000")], ""), &ebgp());
-        assert_eq!((u.reach, u.errors), (vec![reach6()], vec![]));
+        assert_eq!((u.reach, u.errors), ([reach6()].into(), vec![]));
     };
 
     // More than one section.

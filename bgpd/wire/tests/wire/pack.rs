@@ -142,7 +142,7 @@ rows! {
         let inside = PathAttributes {
             local_pref: Some(100),
             originator_id: Some(1.into()),
-            cluster_list: vec![2.into()],
+            cluster_list: [2.into()].into(),
             ..attributes()
         };
         let mut out = BytesMut::new();

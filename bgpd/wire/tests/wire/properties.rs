@@ -134,7 +134,7 @@ fn announcement() -> impl Strategy<Value = Announcement> {
 /// What of `a` a neighbour on this session gets to see.
 fn seen(mut a: PathAttributes, ctx: &SessionContext) -> PathAttributes {
     if ctx.ebgp {
-        (a.local_pref, a.originator_id, a.cluster_list) = (None, None, vec![]);
+        (a.local_pref, a.originator_id, a.cluster_list) = (None, None, [].into());
     }
     a
 }
@@ -276,11 +276,11 @@ proptest! {
             let kind = if confed { AsPathSegmentType::ConfedSequence } else { AsPathSegmentType::Sequence };
             match segments.last_mut() {
                 Some(s) if s.kind == kind => s.asns.extend(asns),
-                _ => segments.push(AsPathSegment { kind, asns }),
+                _ => segments.push(AsPathSegment { kind, asns: asns.into() }),
             }
         }
         let ctx = SessionContext { extended_message: true, ..ibgp() };
-        let attributes = PathAttributes { as_path: AsPath { segments }, ..PathAttributes::default() };
+        let attributes = PathAttributes { as_path: AsPath { segments: segments.into() }, ..PathAttributes::default() };
         let mut out = BytesMut::new();
         let next_hop = NextHop::V4([192, 0, 2, 1].into());
         encode_announce(Family::IPV4_UNICAST, &next_hop, &attributes, routes("203.0.113.0/24"), &ctx, &mut out).unwrap();

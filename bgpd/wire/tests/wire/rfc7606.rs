@@ -170,7 +170,7 @@ rows! {
     rfc4760_8_classic_routes_without_ipv4_negotiated_are_ignored => {
         let ctx = bgp_wire::SessionContext { families: vec![Family::IPV6_UNICAST], ..ebgp() };
         let u = decoded(&body("18 c63364", &with(&[]), NLRI), &ctx);
-        assert_eq!((u.reach, u.unreach), (vec![], vec![]));
+        assert_eq!((u.reach, u.unreach), ([].into(), [].into()));
         assert!(u.errors.iter().all(|e| e.verdict == AttrVerdict::Discard) && u.errors.len() == 2);
     };
 }

@@ -97,7 +97,13 @@ fn attributes(rng: &mut ChaCha8Rng) -> PathAttributes {
         _ => Origin::Igp,
     };
     let med = (below(rng, 8) == 0).then(|| below(rng, 200));
-    PathAttributes { origin, as_path: AsPath::sequence(path), med, communities, ..PathAttributes::default() }
+    PathAttributes {
+        origin,
+        as_path: AsPath::sequence(path),
+        med,
+        communities: communities.into(),
+        ..PathAttributes::default()
+    }
 }
 
 /// A number below `n`; the bias of the remainder does not matter here.

@@ -112,8 +112,8 @@ fn make_attributes(variant: usize, source: &NeighborConfig) -> PathAttributes {
         0 => base,
         1 => customer,
         // Begins at neighbour 3 (a client), came over another reflector.
-        2 => PathAttributes { originator_id: Some(identifier(3)), cluster_list: vec![id("10.9.9.9")], ..customer },
-        3 => PathAttributes { communities: vec![bgp_wire::Community::NO_EXPORT], ..base },
+        2 => PathAttributes { originator_id: Some(identifier(3)), cluster_list: [id("10.9.9.9")].into(), ..customer },
+        3 => PathAttributes { communities: [bgp_wire::Community::NO_EXPORT].into(), ..base },
         4 => PathAttributes { med: Some(source.remote_as.0), ..customer },
         // Too long for all but neighbour 7.
         5 => {

@@ -158,13 +158,13 @@ fn nlri(prefix: &str) -> Nlri {
 
 fn announce(prefixes: &[&str], next_hop: &str, attributes: PathAttributes) -> Update {
     let family = p(prefixes[0]).family();
-    let reach = vec![Reach { family, next_hop: nh(next_hop), nlri: prefixes.iter().map(|x| nlri(x)).collect() }];
+    let reach = [Reach { family, next_hop: nh(next_hop), nlri: prefixes.iter().map(|x| nlri(x)).collect() }].into();
     Update { reach, attributes, ..Update::default() }
 }
 
 fn withdraw(prefixes: &[&str]) -> Update {
     let family = p(prefixes[0]).family();
-    let unreach = vec![Unreach { family, nlri: prefixes.iter().map(|x| nlri(x)).collect() }];
+    let unreach = [Unreach { family, nlri: prefixes.iter().map(|x| nlri(x)).collect() }].into();
     Update { unreach, ..Update::default() }
 }
 
