@@ -28,7 +28,7 @@ mod types;
 pub use export::{explain_export, export};
 pub use import::{explain_import, import};
 pub use profile::{ExportProfile, ExportTarget};
-pub use types::{Change, ExplainStep, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind};
+pub use types::{Change, ExplainStep, Finding, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind};
 
 #[cfg(test)]
 mod export_tests;

@@ -141,12 +141,12 @@ pub enum Finding {
 
 impl Finding {
     /// Kept out if so.
-    pub(crate) fn refuse_if(bad: bool) -> Finding {
+    pub fn refuse_if(bad: bool) -> Finding {
         if bad { Finding::Refuse } else { Finding::Pass }
     }
 
     /// With the text of a refusal.
-    pub(crate) fn explained(self, why: impl FnOnce() -> String) -> Outcome {
+    pub fn explained(self, why: impl FnOnce() -> String) -> Outcome {
         match self {
             Finding::Skip => Outcome::Skip,
             Finding::Pass => Outcome::Pass,
