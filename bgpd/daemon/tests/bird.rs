@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Net, can_run, holds, sh, within};
+use common::{Net, Process, can_run, holds, sh, within};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -36,6 +36,20 @@ fn ours(options: &str) -> String {
     )
 }
 
+/// A link to run BIRD at the other end of; `None`: it cannot run here.
+fn net() -> Option<Net> {
+    can_run(&["/usr/sbin/bird"]).then(Net::new)
+}
+
+/// BIRD and our bgpd with these options, and their routes have arrived at both.
+fn up(bird_options: &str, our_options: &str) -> Option<(Net, Process, Process)> {
+    let net = net()?;
+    let bird = net.bird(&bird(bird_options));
+    let bgpd = net.bgpd(&ours(our_options));
+    routes_flow(&net);
+    Some((net, bird, bgpd))
+}
+
 /// Both families, both ways: BIRD has our prefixes, our kernel has BIRD's.
 fn routes_flow(net: &Net) {
     within(LIMIT, "BIRD's table", || {
@@ -54,13 +68,7 @@ fn sessions_since(net: &Net) -> String {
 
 #[test]
 fn routes_flow_both_ways_in_both_families() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let _bird = net.bird(&bird(""));
-    let _bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, _bird, _bgpd)) = up("", "") else { return };
     // RFC 4724 §2: without it BIRD would hold stale routes for ever after a restart.
     within(LIMIT, "kernel objects", || holds(&net.ip("nexthop show"), &["via 198.51.100.1", "via 2001:db8:a::1"]));
     // A route withdrawn at BIRD leaves our kernel.
@@ -73,13 +81,9 @@ fn routes_flow_both_ways_in_both_families() {
 
 #[test]
 fn rfc2385_md5_joins_with_the_key_and_not_without() {
-    if !can_run(&["/usr/sbin/bird"]) {
+    let Some((net, mut bird_with_key, bgpd)) = up("password \"correct horse\";", "md5 = \"correct horse\"\n") else {
         return;
-    }
-    let net = Net::new();
-    let mut bird_with_key = net.bird(&bird("password \"correct horse\";"));
-    let bgpd = net.bgpd(&ours("md5 = \"correct horse\"\n"));
-    routes_flow(&net);
+    };
     assert!(!bgpd.log().contains("correct horse"));
     bird_with_key.kill();
     let _bird = net.bird(&bird("password \"wrong\";"));
@@ -90,10 +94,7 @@ fn rfc2385_md5_joins_with_the_key_and_not_without() {
 
 #[test]
 fn rfc2385_md5_on_the_listener_lets_the_neighbour_in() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
+    let Some(net) = net() else { return };
     let _bgpd = net.bgpd(&ours("md5 = \"correct horse\"\npassive = true\n"));
     let _bird = net.bird(&bird("password \"correct horse\";"));
     routes_flow(&net);
@@ -101,13 +102,7 @@ fn rfc2385_md5_on_the_listener_lets_the_neighbour_in() {
 
 #[test]
 fn rfc5082_gtsm_joins_a_neighbour_that_sends_255_and_refuses_others() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let mut with = net.bird(&bird("ttl security on;"));
-    let _bgpd = net.bgpd(&ours("ttl_security = true\n"));
-    routes_flow(&net);
+    let Some((net, mut with, _bgpd)) = up("ttl security on;", "ttl_security = true\n") else { return };
     with.kill();
     let _without = net.bird(&bird("ttl security off;"));
     std::thread::sleep(Duration::from_secs(4));
@@ -117,10 +112,7 @@ fn rfc5082_gtsm_joins_a_neighbour_that_sends_255_and_refuses_others() {
 
 #[test]
 fn rfc5082_3_a_caller_with_a_low_ttl_is_closed_before_a_word_is_read() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
+    let Some(net) = net() else { return };
     let bgpd = net.bgpd(&ours("ttl_security = true\npassive = true\n"));
     let _bird = net.bird(&bird("ttl security off;"));
     within(LIMIT, "the refusal in the log", || holds(&bgpd.log(), &["it came with TTL 1, GTSM asks for 255"]));
@@ -129,10 +121,7 @@ fn rfc5082_3_a_caller_with_a_low_ttl_is_closed_before_a_word_is_read() {
 
 #[test]
 fn a_range_lets_callers_in_and_strangers_not() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
+    let Some(net) = net() else { return };
     let bgpd = net.bgpd(
         "[announce]\nprefixes = [\"192.0.2.0/24\"]\n[[neighbor]]\nname = \"callers\"\nrange = \"198.51.100.0/31\"\nremote_as = 64501\nrelation = \"transit\"\n",
     );
@@ -147,13 +136,7 @@ fn a_range_lets_callers_in_and_strangers_not() {
 
 #[test]
 fn rfc4724_kill_9_keeps_routes_here_and_there_and_the_next_start_adopts_them() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let _bird = net.bird(&bird(""));
-    let mut bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, _bird, mut bgpd)) = up("", "") else { return };
     // A route of an earlier run that nobody will claim: it must go, but only after the restart is complete.
     net.ip("route add blackhole 203.0.113.128/25 proto 220 metric 512");
     // And one that is not ours: never touched.
@@ -199,13 +182,7 @@ fn forwarding_preserved(net: &Net) -> bool {
 
 #[test]
 fn rfc4724_3_only_a_start_that_adopted_routes_says_that_forwarding_was_preserved() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let _bird = net.bird(&bird(""));
-    let mut bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, _bird, mut bgpd)) = up("", "") else { return };
     assert!(!forwarding_preserved(&net), "the very first start");
     bgpd.kill();
     let mut bgpd = net.start_bgpd(&net.path("bgpd.toml"));
@@ -226,13 +203,7 @@ fn rfc4724_3_only_a_start_that_adopted_routes_says_that_forwarding_was_preserved
 
 #[test]
 fn sigterm_leaves_forwarding_and_stop_withdraw_takes_it_away() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let bird_daemon = net.bird(&bird(""));
-    let mut bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, bird_daemon, mut bgpd)) = up("", "") else { return };
     bgpd.signal("TERM");
     assert!(bgpd.wait(Duration::from_secs(5)).success());
     holds(&net.ip("route show proto 220"), &["203.0.113.0/24"]).unwrap();
@@ -257,13 +228,7 @@ fn sigterm_leaves_forwarding_and_stop_withdraw_takes_it_away() {
 
 #[test]
 fn a_cosmetic_reload_resets_nothing_and_a_bad_file_changes_nothing() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let _bird = net.bird(&bird(""));
-    let bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, _bird, bgpd)) = up("", "") else { return };
     let since = sessions_since(&net);
     let config = std::fs::read_to_string(net.path("bgpd.toml")).unwrap();
     net.write("bgpd.toml", &format!("# a comment\n\n{config}hold_time = 90\npassive = false\n"));
@@ -298,13 +263,7 @@ fn a_cosmetic_reload_resets_nothing_and_a_bad_file_changes_nothing() {
 
 #[test]
 fn a_cut_link_ends_the_session_at_once_and_it_comes_back() {
-    if !can_run(&["/usr/sbin/bird"]) {
-        return;
-    }
-    let net = Net::new();
-    let _bird = net.bird(&bird(""));
-    let bgpd = net.bgpd(&ours(""));
-    routes_flow(&net);
+    let Some((net, _bird, bgpd)) = up("", "") else { return };
     net.ip("link set eth1 down");
     let took = within(LIMIT, "session ends", || holds(&bgpd.log(), &["interface down: session ended at once"]));
     assert!(took < Duration::from_secs(1), "{took:?}");

@@ -142,9 +142,7 @@ async fn a_full_disk_refuses_changes_goes_on_reading_and_keeps_its_word() {
 
 #[tokio::test]
 async fn a_damaged_store_is_one_clear_line_and_exit_1() {
-    let place = Place::new();
-    let daemon = place.start();
-    let mut client = place.client().await;
+    let (place, daemon, mut client) = Place::running().await;
     client.add_assignment(add("192.0.2.0/28", "dept-75")).await.unwrap();
     client.add_assignment(add("192.0.2.16/28", "dept-75")).await.unwrap();
     // Closed by nobody: the last commit must not be taken for a torn one.

@@ -16,9 +16,7 @@ use tonic::Code;
 
 #[tokio::test]
 async fn refusals_are_failed_precondition_with_rule_reason_and_cure() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (_place, _daemon, mut client) = Place::running().await;
     client.add_assignment(add("198.51.100.0/25", "dept-13")).await.unwrap();
     let no = client.announce(announce("203.0.113.0/24", &["paris"])).await.unwrap_err();
     assert_eq!(no.code(), Code::FailedPrecondition);
@@ -49,9 +47,7 @@ async fn refusals_are_failed_precondition_with_rule_reason_and_cure() {
 
 #[tokio::test]
 async fn what_is_so_already_is_no_error_and_no_revision() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (_place, _daemon, mut client) = Place::running().await;
     let first = client.withdraw(withdraw("192.0.2.0/24", &[])).await.unwrap().into_inner();
     assert_eq!((first.revision, first.message.as_str()), (5, "192.0.2.0/24 was not announced there"));
     let there = client.announce(announce("192.0.2.0/24", &["paris"])).await.unwrap().into_inner();
@@ -64,9 +60,7 @@ async fn what_is_so_already_is_no_error_and_no_revision() {
 
 #[tokio::test]
 async fn reading_shows_what_is_inside_and_around_and_what_is_free() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (_place, _daemon, mut client) = Place::running().await;
     client.add_assignment(add("192.0.2.0/25", "dept-75")).await.unwrap();
     client.add_assignment(add("192.0.2.128/26", "dept-13")).await.unwrap();
     let list = client.list(ListRequest { within: "192.0.2.7/32".into() }).await.unwrap().into_inner();
@@ -130,9 +124,7 @@ async fn over_tcp_it_shows_and_changes_only_if_it_is_told_to() {
 
 #[tokio::test]
 async fn sigterm_ends_streams_and_exits_0() {
-    let place = Place::new();
-    let mut daemon = place.start();
-    let mut client = place.client().await;
+    let (place, mut daemon, mut client) = Place::running().await;
     let mut stream = client.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();
     next(&mut stream).await;
     daemon.terminate();

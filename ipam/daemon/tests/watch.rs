@@ -15,9 +15,7 @@ use tonic::Code;
 
 #[tokio::test]
 async fn a_watcher_gets_a_snapshot_then_each_change_of_its_site() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (_place, _daemon, mut client) = Place::running().await;
     client.announce(announce("192.0.2.0/24", &["paris"])).await.unwrap();
     let mut paris = client.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();
     let first = next(&mut paris).await;
@@ -37,9 +35,7 @@ async fn a_watcher_gets_a_snapshot_then_each_change_of_its_site() {
 
 #[tokio::test]
 async fn a_watcher_resumes_with_the_difference_also_after_kill_9() {
-    let place = Place::new();
-    let daemon = place.start();
-    let mut client = place.client().await;
+    let (place, daemon, mut client) = Place::running().await;
     client.announce(announce("192.0.2.0/24", &["paris"])).await.unwrap();
     let mut stream = client.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();
     let first = next(&mut stream).await;
@@ -67,9 +63,7 @@ async fn a_watcher_resumes_with_the_difference_also_after_kill_9() {
 
 #[tokio::test]
 async fn another_store_or_a_revision_ahead_of_ours_is_answered_with_a_snapshot() {
-    let place = Place::new();
-    let daemon = place.start();
-    let mut client = place.client().await;
+    let (place, daemon, mut client) = Place::running().await;
     client.announce(announce("192.0.2.0/24", &["paris"])).await.unwrap();
     let mut stream = client.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();
     let first = next(&mut stream).await;
@@ -90,9 +84,7 @@ async fn another_store_or_a_revision_ahead_of_ours_is_answered_with_a_snapshot()
 
 #[tokio::test]
 async fn a_slow_watcher_gets_many_changes_as_few_messages_and_ends_up_right() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (place, _daemon, mut client) = Place::running().await;
     let mut slow = place.client().await.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();
     let sites = ["paris"];
     for n in 0..5000u32 {
@@ -126,9 +118,7 @@ async fn a_slow_watcher_gets_many_changes_as_few_messages_and_ends_up_right() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_watchers_hear_of_a_change_within_a_second() {
-    let place = Place::new();
-    let _daemon = place.start();
-    let mut client = place.client().await;
+    let (_place, _daemon, mut client) = Place::running().await;
     let mut streams = Vec::new();
     for _ in 0..200 {
         let mut stream = client.watch_announcements(watch("paris", 0, "")).await.unwrap().into_inner();

@@ -38,6 +38,14 @@ impl Place {
         place
     }
 
+    /// A daemon with the usual configuration, and a client of it.
+    pub async fn running() -> (Place, Daemon, Client) {
+        let place = Place::new();
+        let daemon = place.start();
+        let client = place.client().await;
+        (place, daemon, client)
+    }
+
     /// Writes the configuration: `daemon` goes into the table of that name, `rest` after it.
     pub fn configure(&self, daemon: &str, rest: &str) {
         let (run, state) = (self.0.join("run"), self.0.join("state"));
