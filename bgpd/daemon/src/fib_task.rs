@@ -1,17 +1,19 @@
 //! The FIB's thread: the one owner of [`FibSync`], and so of our routes in the kernel.
 //!
 //! The way of a want: RIB -> queue -> [`FibSync::set`] -> a flush of at most [`FLUSH`] prefixes -> results back to the RIB.
-//! Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. A full pass compares
-//! everything every [`PASS_EVERY`]; on the way out nothing is removed, so forwarding outlives the process.
+//! Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. Nothing takes longer than a
+//! few milliseconds between two looks at the queue: the adoption of what stands at the start, the full pass that compares
+//! everything every [`PASS_EVERY`], and listings go on in steps. On the way out nothing is removed, so forwarding outlives
+//! the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use bgp_core::rib::{FibChange, FibTarget};
-use kernel::{FibKernel, FibState, FibSync, NextHop, RouteTarget};
-use net_types::Prefix;
+use kernel::{FibKernel, FibState, FibSync, NextHop, PassReport, RouteTarget};
+use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
@@ -19,12 +21,16 @@ use crate::messages::RibInput;
 
 /// Messages to this thread. Full: the RIB keeps its wants (it counts them), the interface monitor waits.
 pub const FIB_QUEUE: usize = 64;
-/// Prefixes written before the queue is looked at again.
-const FLUSH: usize = 4096;
+/// Prefixes written before the queue is looked at again: some 3 ms.
+const FLUSH: usize = 1024;
 /// Between two full passes.
 const PASS_EVERY: Duration = Duration::from_secs(60);
 /// Before the kernel is tried again after it could not be read or written.
 const RETRY: Duration = Duration::from_millis(200);
+/// Prefixes in one answer to a listing, about.
+const LISTED: usize = 16 * 1024;
+/// Lines in one answer to a listing.
+const LINES: usize = 1024;
 
 /// To the FIB thread.
 #[derive(Debug)]
@@ -35,8 +41,12 @@ pub enum FibInput {
     LinksChanged(Vec<u32>),
     /// Restart complete: what nobody claimed goes.
     Sweep,
-    /// Everything, for `noc show fib`.
-    List(oneshot::Sender<Vec<Line>>),
+    /// The prefixes from this slice of the table on, in no order, and the slice to ask for next.
+    Prefixes(usize, oneshot::Sender<(Vec<Prefix>, Option<usize>)>),
+    /// How these stand; those that are gone are left out.
+    Lines(Vec<Prefix>, oneshot::Sender<Vec<Line>>),
+    /// How many there are.
+    Count(oneshot::Sender<usize>),
 }
 
 /// A route as the FIB has it.
@@ -65,12 +75,15 @@ pub fn run<K: FibKernel>(
         warn!("{w}");
     }
     let mut next_pass = Instant::now() + PASS_EVERY;
-    let mut progress = true;
+    // The kernel cannot be read or written just now.
+    let mut stuck = false;
     loop {
-        let wait = match (fib.pending() > 0, progress) {
-            (true, true) => Duration::ZERO,
-            (true, false) => RETRY,
-            (false, _) => next_pass.saturating_duration_since(Instant::now()),
+        let wait = if stuck {
+            RETRY
+        } else if fib.pending() > 0 || fib.passing() {
+            Duration::ZERO
+        } else {
+            next_pass.saturating_duration_since(Instant::now())
         };
         match inputs.recv_timeout(wait) {
             Ok(input) => take(&mut fib, input, in_flight),
@@ -80,13 +93,25 @@ pub fn run<K: FibKernel>(
         while let Ok(input) = inputs.try_recv() {
             take(&mut fib, input, in_flight);
         }
-        if Instant::now() >= next_pass {
-            pass(&mut fib);
-            next_pass = Instant::now() + PASS_EVERY;
+        stuck = false;
+        if fib.passing() || fib.adopting() || Instant::now() >= next_pass {
+            let adopting = fib.adopting();
+            match pass(&mut fib) {
+                Ok(None) => {}
+                Ok(Some(report)) => {
+                    tell(&report, adopting);
+                    next_pass = Instant::now() + PASS_EVERY;
+                }
+                Err(error) => {
+                    warn!("the kernel's routes cannot be read: {error}");
+                    next_pass = Instant::now() + PASS_EVERY;
+                    stuck = adopting;
+                }
+            }
         }
         let before = fib.pending();
         let results = fib.flush(FLUSH);
-        progress = !results.is_empty() || fib.pending() < before;
+        stuck |= before > 0 && results.is_empty() && fib.pending() >= before && !fib.passing();
         if !results.is_empty() && rib.blocking_send(RibInput::Fib(results)).is_err() {
             return;
         }
@@ -107,29 +132,73 @@ fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, in_flight: &AtomicU
             let swept = fib.sweep_stale();
             info!(routes = swept, "stale kernel routes of an earlier run are removed");
         }
-        FibInput::List(answer) => {
-            let mut lines: Vec<Line> = fib.iter().map(|e| line(&e)).collect();
-            lines.sort();
+        FibInput::Prefixes(from, answer) => {
+            let mut prefixes = Vec::new();
+            let mut slice = from;
+            while slice < FibSync::<K>::SLICES && prefixes.len() < LISTED {
+                fib.prefixes(slice, &mut prefixes);
+                slice += 1;
+            }
+            let _ = answer.send((prefixes, (slice < FibSync::<K>::SLICES).then_some(slice)));
+        }
+        FibInput::Lines(prefixes, answer) => {
+            let lines = prefixes.iter().filter_map(|p| fib.get(p)).map(|e| line(&e)).collect();
             let _ = answer.send(lines);
+        }
+        FibInput::Count(answer) => {
+            let _ = answer.send(fib.len());
         }
     }
 }
 
-fn pass<K: FibKernel>(fib: &mut FibSync<K>) {
-    match fib.full_pass() {
-        Ok(report) if report.clean() => debug!(routes = report.routes, "full pass: the kernel holds what is wanted"),
-        Ok(report) => warn!(
+/// Everything of a family, in order, to `each` until that says no; the asker's thread waits and sorts, the FIB's does not.
+/// False if the FIB thread is gone.
+pub fn list(fib: &SyncSender<FibInput>, family: Option<Family>, mut each: impl FnMut(&Line) -> bool) -> bool {
+    let mut prefixes = Vec::new();
+    let mut next = Some(0);
+    while let Some(slice) = next {
+        let (answer, reply) = oneshot::channel();
+        let asked = fib.send(FibInput::Prefixes(slice, answer));
+        let Some((part, rest)) = asked.ok().and_then(|()| reply.blocking_recv().ok()) else { return false };
+        prefixes.extend(part.into_iter().filter(|p| family.is_none_or(|f| p.family() == f)));
+        next = rest;
+    }
+    prefixes.sort_unstable();
+    for page in prefixes.chunks(LINES) {
+        let (answer, reply) = oneshot::channel();
+        let asked = fib.send(FibInput::Lines(page.to_vec(), answer));
+        let Some(lines) = asked.ok().and_then(|()| reply.blocking_recv().ok()) else { return false };
+        if !lines.iter().all(&mut each) {
+            break;
+        }
+    }
+    true
+}
+
+/// A step of the pass, the first one included.
+fn pass<K: FibKernel>(fib: &mut FibSync<K>) -> Result<Option<PassReport>, kernel::KernelError> {
+    if !fib.passing() {
+        fib.begin_pass()?;
+    }
+    fib.step_pass()
+}
+
+fn tell(report: &PassReport, adopted: bool) {
+    if adopted {
+        info!(routes = report.routes, "routes of an earlier run stand in the kernel and are adopted");
+    } else if report.clean() {
+        debug!(routes = report.routes, "full pass: the kernel holds what is wanted");
+    } else {
+        warn!(
             routes = report.routes,
             missing = report.missing,
             wrong = report.wrong,
             extra = report.extra,
             nexthops = report.nexthops,
             foreign = report.foreign,
-            repaired = report.repaired,
-            failed = report.failed.len(),
-            "full pass: somebody else changed our routes; put right"
-        ),
-        Err(error) => warn!("full pass not possible: {error}"),
+            failed = report.failed,
+            "full pass: somebody else changed our routes, or the kernel refuses some; what can be is put right"
+        );
     }
 }
 

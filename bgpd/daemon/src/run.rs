@@ -67,7 +67,7 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     let fib = open_fib(&config)?;
     let keep = config.neighbors.values().map(|n| n.gr_restart_time).max().unwrap_or(0);
     let restarting = match &fib {
-        Some(fib) => fib.iter().next().is_some(),
+        Some(fib) => !fib.is_empty(),
         // Nobody was asked to keep our routes: nothing to come back to.
         None => keep > 0 && restart::ran_lately(&state_dir, Duration::from_secs(keep.into())),
     };
@@ -164,7 +164,7 @@ fn open_fib(config: &Config) -> anyhow::Result<Option<FibSync<Netlink>>> {
     };
     let why = "the kernel's table cannot be used; run as root or with CAP_NET_ADMIN, or set [fib] enabled = false";
     let kernel = Netlink::open(fib).context(why)?;
-    Ok(Some(FibSync::open(kernel, fib).context(why)?))
+    Ok(Some(FibSync::begin(kernel, fib).context(why)?))
 }
 
 fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) {

@@ -13,6 +13,7 @@
 mod error;
 pub mod fib;
 pub mod links;
+mod message;
 pub mod nexthop;
 pub mod route;
 mod socket;

@@ -5,27 +5,36 @@
 //! with a sequence number that is not of the running request is a leftover and is dropped.
 
 use crate::KernelError;
+use crate::message::{HEADER_LEN, Writer, attributes};
 use netlink_packet_core::{
-    Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlasIterator,
+    Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 
-/// Messages per `sendmsg`; measured: 16 to 64 is as fast as it gets, and a batch of nothing but errors still fits the
-/// default socket buffer.
-const BATCH: usize = 64;
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Messages per `sendmsg`; measured: 16 to 256 is as fast as it gets. A batch of nothing but errors fits the buffer below.
+const BATCH: usize = 128;
+/// Answers that wait; beyond what `net.core.rmem_max` allows, as whoever may change routes may ask for it.
+const RECEIVE_BUFFER: usize = 4 << 20;
 const CHUNK: usize = 64 << 10;
-const HEADER_LEN: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// A request of a batch.
-pub(crate) struct Request<'a> {
-    pub(crate) message_type: u16,
-    pub(crate) flags: u16,
-    pub(crate) body: Box<dyn Emitable + 'a>,
-    pub(crate) what: String,
+/// Why a request of a batch was not carried out.
+pub(crate) enum Failure {
+    /// The kernel's errno and sentence.
+    Refused(i32, String),
+    /// The socket failed, or the answer is lost.
+    Socket(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn into_error(self, what: String) -> KernelError {
+        match self {
+            Failure::Refused(errno, message) => KernelError::refused(what, errno, message),
+            Failure::Socket(error) => KernelError::socket(what, &error),
+        }
+    }
 }
 
 /// What one dump brought.
@@ -39,8 +48,10 @@ pub(crate) struct Dumped {
 #[derive(Debug)]
 pub(crate) struct RequestSocket {
     socket: Socket,
-    sequence: u32,
+    writer: Writer,
     buffer: Vec<u8>,
+    /// Requests that ask for a change, sent so far.
+    changes: u64,
 }
 
 impl RequestSocket {
@@ -51,52 +62,59 @@ impl RequestSocket {
         // Best effort: older kernels lack these, and answers are then only larger or plainer.
         let _ = socket.set_cap_ack(true);
         let _ = socket.set_ext_ack(true);
-        let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER as u32);
+        if crate::sockopt::force_receive_buffer(&socket, RECEIVE_BUFFER).is_err() {
+            let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER as u32);
+        }
         socket
             .set_netlink_get_strict_chk(true)
             .map_err(|e| KernelError::socket("ask the kernel for filtered dumps (Linux 4.20 or later)", &e))?;
-        Ok(RequestSocket { socket, sequence: 0, buffer: Vec::with_capacity(CHUNK) })
+        Ok(RequestSocket { socket, writer: Writer::default(), buffer: Vec::with_capacity(CHUNK), changes: 0 })
     }
 
-    /// Sends all requests in order; one result each.
-    pub(crate) fn run(&mut self, requests: &[Request<'_>]) -> Vec<Result<(), KernelError>> {
-        let mut results = Vec::with_capacity(requests.len());
-        for batch in requests.chunks(BATCH) {
-            self.run_batch(batch, &mut results);
-        }
-        results
+    /// Change requests sent since the start.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
-    fn run_batch(&mut self, batch: &[Request<'_>], results: &mut Vec<Result<(), KernelError>>) {
-        let first = self.sequence.wrapping_add(1);
-        let start = results.len();
-        let mut bytes = Vec::with_capacity(batch.len() * 96);
-        for (i, request) in batch.iter().enumerate() {
-            let ack = if i + 1 == batch.len() { NLM_F_ACK } else { 0 };
-            self.sequence = self.sequence.wrapping_add(1);
-            pack(&mut bytes, request, NLM_F_REQUEST | ack, self.sequence);
-            results.push(Ok(()));
+    /// Sends one message an item, in order, and tells which failed, by index, ascending. `write` writes exactly one.
+    pub(crate) fn run<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Writer, &T)) -> Vec<(usize, Failure)> {
+        let mut failures = Vec::new();
+        let mut done = 0;
+        self.changes += items.len() as u64;
+        for batch in items.chunks(BATCH) {
+            self.writer.clear();
+            let first = self.writer.sequence.wrapping_add(1);
+            for (i, item) in batch.iter().enumerate() {
+                // Answered in order: the last one's acknowledgement says that all are through.
+                self.writer.extra_flags = if i + 1 == batch.len() { NLM_F_ACK } else { 0 };
+                write(&mut self.writer, item);
+            }
+            self.run_batch(batch.len(), first, done, &mut failures);
+            done += batch.len();
         }
-        if let Err(e) = self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0) {
-            return fail_unanswered(batch, results, start, &e);
+        failures
+    }
+
+    fn run_batch(&mut self, count: usize, first: u32, index: usize, failures: &mut Vec<(usize, Failure)>) {
+        let before = failures.len();
+        if let Err(e) = self.socket.send_to(self.writer.bytes(), &SocketAddr::new(0, 0), 0) {
+            return fail_unanswered(count, index, before, failures, &e);
         }
-        let last = self.sequence;
+        let last = self.writer.sequence;
         let mut done = false;
         while !done {
             if let Err(e) = receive(&self.socket, &mut self.buffer) {
-                return fail_unanswered(batch, results, start, &e);
+                return fail_unanswered(count, index, before, failures, &e);
             }
             for (header, body) in messages(&self.buffer) {
                 let offset = header.sequence_number.wrapping_sub(first) as usize;
-                if header.message_type != NLMSG_ERROR || offset >= batch.len() {
+                if header.message_type != NLMSG_ERROR || offset >= count {
                     continue;
                 }
                 done |= header.sequence_number == last;
                 let (errno, message) = error_of(&header, body);
-                if let (true, Some(slot), Some(request)) =
-                    (errno != 0, results.get_mut(start + offset), batch.get(offset))
-                {
-                    *slot = Err(KernelError::refused(request.what.clone(), errno, message));
+                if errno != 0 {
+                    failures.push((index + offset, Failure::Refused(errno, message)));
                 }
             }
         }
@@ -106,7 +124,17 @@ impl RequestSocket {
     pub(crate) fn dump(&mut self, message_type: u16, body: &dyn Emitable, what: &str) -> Result<Dumped, KernelError> {
         let mut tries = 0;
         loop {
-            let dumped = self.dump_once(message_type, body, what)?;
+            let mut dumped = Dumped { bodies: Vec::new(), interrupted: false };
+            self.ask(what, |out| {
+                out.begin(message_type, NLM_F_DUMP);
+                out.emit(body);
+                out.end();
+            })?;
+            while self.answer(what, |header, body| {
+                dumped.interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
+                dumped.bodies.push((header.message_type, body.to_vec()));
+                Ok(())
+            })? {}
             tries += 1;
             if !dumped.interrupted || tries == 4 {
                 return Ok(dumped);
@@ -114,41 +142,47 @@ impl RequestSocket {
         }
     }
 
-    fn dump_once(&mut self, message_type: u16, body: &dyn Emitable, what: &str) -> Result<Dumped, KernelError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut bytes = Vec::new();
-        pack_raw(&mut bytes, message_type, NLM_F_REQUEST | NLM_F_DUMP, self.sequence, body);
-        let err = |e: io::Error| KernelError::socket(what, &e);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map_err(err)?;
-        let mut dumped = Dumped { bodies: Vec::new(), interrupted: false };
-        loop {
-            receive(&self.socket, &mut self.buffer).map_err(err)?;
-            for (header, body) in messages(&self.buffer) {
-                if header.sequence_number != self.sequence {
-                    continue;
+    /// Sends one question whose answer is read with [`RequestSocket::answer`].
+    pub(crate) fn ask(&mut self, what: &str, write: impl FnOnce(&mut Writer)) -> Result<(), KernelError> {
+        self.writer.clear();
+        write(&mut self.writer);
+        let sent = self.socket.send_to(self.writer.bytes(), &SocketAddr::new(0, 0), 0);
+        sent.map(|_| ()).map_err(|e| KernelError::socket(what, &e))
+    }
+
+    /// The next datagram of the answer; false if it was the last one (of a dump).
+    pub(crate) fn answer(
+        &mut self,
+        what: &str,
+        mut take: impl FnMut(&NetlinkHeader, &[u8]) -> Result<(), KernelError>,
+    ) -> Result<bool, KernelError> {
+        receive(&self.socket, &mut self.buffer).map_err(|e| KernelError::socket(what, &e))?;
+        for (header, body) in messages(&self.buffer) {
+            if header.sequence_number != self.writer.sequence {
+                continue;
+            }
+            match header.message_type {
+                NLMSG_DONE => return done_result(body, what).map(|()| false),
+                NLMSG_ERROR => {
+                    let (errno, message) = error_of(&header, body);
+                    return Err(KernelError::refused(what, errno, message));
                 }
-                dumped.interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
-                match header.message_type {
-                    NLMSG_DONE => return done_result(body, what).map(|()| dumped),
-                    NLMSG_ERROR => {
-                        let (errno, message) = error_of(&header, body);
-                        return Err(KernelError::refused(what, errno, message));
-                    }
-                    NLMSG_OVERRUN => return Err(KernelError::Lost { what: what.to_owned() }),
-                    kind => dumped.bodies.push((kind, body.to_vec())),
-                }
+                NLMSG_OVERRUN => return Err(KernelError::Lost { what: what.to_owned() }),
+                _ => take(&header, body)?,
             }
         }
+        Ok(true)
     }
 }
 
 /// The batch's answers stop here: what has no refusal of its own shares this one.
-fn fail_unanswered(batch: &[Request<'_>], results: &mut [Result<(), KernelError>], start: usize, e: &io::Error) {
-    for (slot, request) in results.iter_mut().skip(start).zip(batch) {
-        if slot.is_ok() {
-            *slot = Err(KernelError::socket(request.what.clone(), e));
-        }
+fn fail_unanswered(count: usize, index: usize, before: usize, failures: &mut Vec<(usize, Failure)>, e: &io::Error) {
+    let refused: Vec<usize> = failures.iter().skip(before).map(|(i, _)| *i).collect();
+    let errno = e.raw_os_error().unwrap_or(libc::EIO);
+    for i in (index..index + count).filter(|i| !refused.contains(i)) {
+        failures.push((i, Failure::Socket(io::Error::from_raw_os_error(errno))));
     }
+    failures.sort_by_key(|(i, _)| *i);
 }
 
 /// NLMSG_DONE carries the dump's outcome.
@@ -157,27 +191,6 @@ fn done_result(body: &[u8], what: &str) -> Result<(), KernelError> {
         Some(code) if code < 0 => Err(KernelError::refused(what, -code, "")),
         _ => Ok(()),
     }
-}
-
-fn pack(bytes: &mut Vec<u8>, request: &Request<'_>, flags: u16, sequence: u32) {
-    pack_raw(bytes, request.message_type, request.flags | flags, sequence, request.body.as_ref());
-}
-
-fn pack_raw(bytes: &mut Vec<u8>, message_type: u16, flags: u16, sequence: u32, body: &dyn Emitable) {
-    let length = HEADER_LEN + body.buffer_len();
-    let mut header = NetlinkHeader::default();
-    header.length = u32::try_from(length).unwrap_or(u32::MAX);
-    header.message_type = message_type;
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let start = bytes.len();
-    bytes.resize(start + length.next_multiple_of(4), 0);
-    let Some((head, rest)) = bytes.get_mut(start..start + length).and_then(|b| b.split_at_mut_checked(HEADER_LEN))
-    else {
-        return;
-    };
-    header.emit(head);
-    body.emit(rest);
 }
 
 /// Reads one datagram without waiting.
@@ -217,10 +230,9 @@ fn error_of(header: &NetlinkHeader, body: &[u8]) -> (i32, String) {
         // Behind the errno: the request's header, and its body too unless capped; then the attributes.
         let quoted = rest.first_chunk::<4>().map_or(HEADER_LEN, |l| u32::from_ne_bytes(*l) as usize);
         let skip = if header.flags & NLM_F_CAPPED != 0 { HEADER_LEN } else { quoted.next_multiple_of(4) };
-        let text = NlasIterator::new(rest.get(skip..).unwrap_or_default())
-            .filter_map(Result::ok)
-            .find(|n| n.kind() == NLMSGERR_ATTR_MSG)
-            .map(|n| String::from_utf8_lossy(n.value()).trim_end_matches('\0').to_owned());
+        let text = attributes(rest.get(skip..).unwrap_or_default())
+            .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
+            .map(|(_, text)| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());
         message = text.unwrap_or_default();
     }
     (errno, message)

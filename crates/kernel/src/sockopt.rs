@@ -171,6 +171,12 @@ fn getsockopt(fd: RawFd, level: libc::c_int, option: libc::c_int, value: &mut [u
     if done == 0 { Ok(usize::try_from(length).unwrap_or_default()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A receive buffer beyond `net.core.rmem_max`; needs `CAP_NET_ADMIN`.
+pub(crate) fn force_receive_buffer(socket: &impl AsRawFd, octets: usize) -> io::Result<()> {
+    let value = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX).to_ne_bytes();
+    setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value)
+}
+
 /// Waits until `fd` can be read; false at the timeout. An interruption counts as the timeout.
 #[expect(unsafe_code, reason = "netlink-sys has no poll, and the monitor must not depend on a runtime")]
 pub(crate) fn wait_readable(fd: RawFd, timeout: Duration) -> io::Result<bool> {

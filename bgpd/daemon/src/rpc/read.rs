@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Names};
 use super::query;
 use crate::directory::{Directory, Entry};
-use crate::fib_task::FibInput;
+use crate::fib_task;
 use crate::messages::{Command, Snapshot};
 use crate::supervisor::Shared;
 
@@ -189,17 +189,12 @@ impl Bgpd for Reader {
         let family = family(&request.into_inner().family)?;
         let (directory, interfaces, _) = self.world();
         let (stream, receiver) = mpsc::channel(STREAM);
-        if let Some(fib) = &self.shared.fib {
-            let (answer, reply) = oneshot::channel();
-            let busy = |_| Status::unavailable("the FIB is busy; ask again");
-            fib.try_send(FibInput::List(answer)).map_err(busy)?;
-            let lines = reply.await.map_err(|_| Status::unavailable("bgpd is stopping"))?;
-            tokio::spawn(async move {
-                for line in lines.iter().filter(|l| family.is_none_or(|f| l.prefix.family() == f)) {
-                    let route = Names { directory: &directory, interfaces: &interfaces, fib: true }.fib(line);
-                    if stream.send(Ok(route)).await.is_err() {
-                        return;
-                    }
+        if let Some(fib) = self.shared.fib.clone() {
+            tokio::task::spawn_blocking(move || {
+                let names = Names { directory: &directory, interfaces: &interfaces, fib: true };
+                let whole = fib_task::list(&fib, family, |line| stream.blocking_send(Ok(names.fib(line))).is_ok());
+                if !whole {
+                    let _ = stream.blocking_send(Err(Status::unavailable("bgpd is stopping")));
                 }
             });
         }

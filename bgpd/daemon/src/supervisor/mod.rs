@@ -216,10 +216,10 @@ impl Supervisor {
         while self.tasks.join_next().await.is_some() {}
         let Some(fib) = self.shared.fib.clone() else { return };
         let wait = tokio::task::spawn_blocking(move || {
-            // Each listing comes after a flush; two in a row without a route mean that none is left.
+            // Each answer comes after a flush; none left means that the last one is done.
             for _ in 0..50 {
                 let (answer, reply) = oneshot::channel();
-                if fib.send(FibInput::List(answer)).is_err() || reply.blocking_recv().is_ok_and(|l| l.is_empty()) {
+                if fib.send(FibInput::Count(answer)).is_err() || reply.blocking_recv().is_ok_and(|n| n == 0) {
                     return;
                 }
                 std::thread::sleep(std::time::Duration::from_millis(50));

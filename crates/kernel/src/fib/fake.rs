@@ -40,6 +40,10 @@ pub struct FakeKernel {
     pub faults: VecDeque<Option<Fault>>,
     /// Changes carried out.
     pub writes: usize,
+    /// [`FibKernel::lookup`] finds nothing, as if more specific routes were in its way.
+    pub blind: bool,
+    /// What a reading under way has yet to tell: the routes as they were when it began, in pieces of three.
+    reading: VecDeque<InstalledRoute>,
 }
 
 impl FakeKernel {
@@ -141,29 +145,45 @@ impl FibKernel for FakeKernel {
         Ok(self.nexthops.values().cloned().collect())
     }
 
-    fn dump_routes(&mut self) -> Result<Vec<InstalledRoute>, KernelError> {
+    fn begin_routes(&mut self) -> Result<(), KernelError> {
         let ours = self.routes.iter().filter(|(_, r)| r.protocol == self.protocol);
-        Ok(ours
-            .map(|((prefix, metric), r)| InstalledRoute { prefix: *prefix, metric: *metric, nexthop_id: r.nexthop_id })
-            .collect())
+        let route = |((prefix, metric), r): (&(Prefix, u32), &FakeRoute)| InstalledRoute {
+            prefix: *prefix,
+            metric: *metric,
+            nexthop_id: r.nexthop_id,
+        };
+        self.reading = ours.map(route).collect();
+        Ok(())
     }
 
-    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), KernelError>> {
-        let mut results = Vec::with_capacity(ops.len());
-        for op in ops {
+    fn next_routes(&mut self, routes: &mut Vec<InstalledRoute>) -> Result<bool, KernelError> {
+        let piece = self.reading.len().min(3);
+        routes.extend(self.reading.drain(..piece));
+        Ok(!self.reading.is_empty())
+    }
+
+    fn lookup(&mut self, prefix: Prefix) -> Result<Option<InstalledRoute>, KernelError> {
+        let ours = self.routes.get(&(prefix, self.metric)).filter(|r| r.protocol == self.protocol && !self.blind);
+        Ok(ours.map(|r| InstalledRoute { prefix, metric: self.metric, nexthop_id: r.nexthop_id }))
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<(usize, KernelError)> {
+        let mut failures = Vec::new();
+        for (i, op) in ops.iter().enumerate() {
             let what = format!("{op:?}");
-            results.push(match self.faults.pop_front().flatten() {
-                Some(Fault::Errno(errno)) => Err(KernelError::refused(what, errno, "injected")),
+            let failure = match self.faults.pop_front().flatten() {
+                Some(Fault::Errno(errno)) => Some(KernelError::refused(what, errno, "injected")),
                 Some(Fault::LostAnswer) => {
                     let _ = self.one(op);
-                    Err(KernelError::Lost { what })
+                    Some(KernelError::Lost { what })
                 }
                 None => {
                     self.writes += 1;
-                    self.one(op).map_err(|(errno, text)| KernelError::refused(what, errno, text))
+                    self.one(op).err().map(|(errno, text)| KernelError::refused(what, errno, text))
                 }
-            });
+            };
+            failures.extend(failure.map(|e| (i, e)));
         }
-        results
+        failures
     }
 }

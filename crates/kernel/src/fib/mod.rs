@@ -9,6 +9,7 @@ mod objects;
 mod sync;
 #[cfg(test)]
 mod sync_tests;
+mod table;
 
 use crate::KernelError;
 pub use crate::nexthop::{Member, NextHop, NexthopKind, NexthopObject};
@@ -105,10 +106,16 @@ pub enum Op {
 pub trait FibKernel {
     /// All next-hop objects of the namespace, others' too (their ids are taken).
     fn dump_nexthops(&mut self) -> Result<Vec<NexthopObject>, KernelError>;
-    /// Routes of our protocol in our table, any metric.
-    fn dump_routes(&mut self) -> Result<Vec<InstalledRoute>, KernelError>;
-    /// Carries the changes out in order; one result each.
-    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), KernelError>>;
+    /// Begins to read the routes of our protocol in our table, any metric; gives up a reading under way.
+    fn begin_routes(&mut self) -> Result<(), KernelError>;
+    /// Adds the next piece to `routes`; false if it was the last. What changes meanwhile may show or not; a piece may be
+    /// older than changes made before it is read, and a route may come twice.
+    fn next_routes(&mut self, routes: &mut Vec<InstalledRoute>) -> Result<bool, KernelError>;
+    /// Our route for this very prefix, if that is what the kernel would use for the prefix's first address. `None` does not
+    /// mean that there is none.
+    fn lookup(&mut self, prefix: Prefix) -> Result<Option<InstalledRoute>, KernelError>;
+    /// Carries the changes out in order, and tells which were not, by index, ascending.
+    fn apply(&mut self, ops: &[Op]) -> Vec<(usize, KernelError)>;
     /// Best-effort tuning at start; what a person should know about it.
     fn prepare(&mut self) -> Vec<String> {
         Vec::new()
@@ -171,16 +178,14 @@ pub struct PassReport {
     pub nexthops: usize,
     /// Wanted routes whose place another program's route holds.
     pub foreign: usize,
-    /// Changes that were put right.
-    pub repaired: usize,
-    /// What could not be put right.
-    pub failed: Vec<FibResult>,
+    /// Wanted changes that were refused, these included.
+    pub failed: usize,
 }
 
 impl PassReport {
     /// True if the kernel held exactly what is wanted.
     pub fn clean(&self) -> bool {
-        self.missing + self.wrong + self.extra + self.nexthops + self.foreign == 0 && self.failed.is_empty()
+        self.missing + self.wrong + self.extra + self.nexthops + self.failed == 0
     }
 }
 

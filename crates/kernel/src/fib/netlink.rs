@@ -2,20 +2,30 @@
 
 use super::{FibConfig, FibKernel, InstalledRoute, NexthopObject, Op, RouteSpace};
 use crate::KernelError;
+use crate::message::Writer;
 use crate::nexthop::{NexthopMessage, RTM_DELNEXTHOP, RTM_GETNEXTHOP, RTM_NEWNEXTHOP};
-use crate::socket::{Request, RequestSocket};
+use crate::route::RTM_NEWROUTE;
+use crate::socket::RequestSocket;
+use net_types::Prefix;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
 const COMPAT_MODE: &str = "/proc/sys/net/ipv4/nexthop_compat_mode";
+
+const READ_ROUTES: &str = "read routes";
 
 /// The kernel of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Netlink {
     socket: RequestSocket,
+    reading: Option<Reading>,
     config: FibConfig,
+}
+
+/// A dump under way, on a socket of its own: requests go on beside it, and closing it ends it.
+#[derive(Debug)]
+struct Reading {
+    socket: RequestSocket,
+    v4: bool,
 }
 
 impl Netlink {
@@ -24,37 +34,38 @@ impl Netlink {
         if !has_net_admin() {
             return Err(KernelError::Permission { what: "change routes".to_owned() });
         }
-        Ok(Netlink { socket: RequestSocket::open()?, config })
+        Ok(Netlink { socket: RequestSocket::open()?, reading: None, config })
     }
 
-    fn request(&self, op: &Op) -> Request<'static> {
-        let space = self.config.space();
-        match op {
-            Op::PutNexthop { object, replace } => Request {
-                message_type: RTM_NEWNEXTHOP,
-                flags: NLM_F_CREATE | if *replace { NLM_F_REPLACE } else { NLM_F_EXCL },
-                what: format!("add next-hop object {}", object.id),
-                body: Box::new(NexthopMessage::put(object)),
-            },
-            Op::DeleteNexthop(id) => Request {
-                message_type: RTM_DELNEXTHOP,
-                flags: 0,
-                what: format!("remove next-hop object {id}"),
-                body: Box::new(NexthopMessage::delete(*id)),
-            },
-            Op::PutRoute { prefix, nexthop_id, replace } => Request {
-                message_type: RTM_NEWROUTE,
-                flags: NLM_F_CREATE | if *replace { NLM_F_REPLACE } else { NLM_F_EXCL },
-                what: format!("add route {prefix} to next-hop object {nexthop_id}"),
-                body: Box::new(space.put(*prefix, *nexthop_id)),
-            },
-            Op::DeleteRoute { prefix, metric } => Request {
-                message_type: RTM_DELROUTE,
-                flags: 0,
-                what: format!("remove route {prefix}"),
-                body: Box::new(RouteSpace { metric: *metric, ..space }.delete(*prefix)),
-            },
+    /// Messages sent so far that ask the kernel to change something.
+    pub fn changes(&self) -> u64 {
+        self.socket.changes()
+    }
+}
+
+fn write(out: &mut Writer, op: &Op, space: RouteSpace) {
+    match op {
+        Op::PutRoute { prefix, nexthop_id, replace } => space.put(out, *prefix, *nexthop_id, *replace),
+        Op::DeleteRoute { prefix, metric } => RouteSpace { metric: *metric, ..space }.delete(out, *prefix),
+        Op::PutNexthop { object, replace } => {
+            out.begin(RTM_NEWNEXTHOP, NLM_F_CREATE | if *replace { NLM_F_REPLACE } else { NLM_F_EXCL });
+            out.emit(&NexthopMessage::put(object));
+            out.end();
         }
+        Op::DeleteNexthop(id) => {
+            out.begin(RTM_DELNEXTHOP, 0);
+            out.emit(&NexthopMessage::delete(*id));
+            out.end();
+        }
+    }
+}
+
+fn describe(op: &Op) -> String {
+    match op {
+        Op::PutNexthop { object, .. } => format!("add next-hop object {}", object.id),
+        Op::DeleteNexthop(id) => format!("remove next-hop object {id}"),
+        Op::PutRoute { prefix, nexthop_id, .. } => format!("add route {prefix} to next-hop object {nexthop_id}"),
+        Op::DeleteRoute { prefix, .. } => format!("remove route {prefix}"),
     }
 }
 
@@ -73,30 +84,51 @@ impl FibKernel for Netlink {
         Ok(objects)
     }
 
-    fn dump_routes(&mut self) -> Result<Vec<InstalledRoute>, KernelError> {
-        let what = "read routes";
-        let space = self.config.space();
-        let mut routes = Vec::new();
-        for v4 in [true, false] {
-            let dumped = match self.socket.dump(RTM_GETROUTE, &space.dump(v4), what) {
-                // Strict filtering by a table that does not exist yet is ENOENT: no routes.
-                Err(KernelError::Refused { errno: libc::ENOENT, .. }) => continue,
-                other => other?,
-            };
-            for (kind, body) in &dumped.bodies {
-                if *kind == RTM_NEWROUTE {
-                    routes.extend(space.parse(body).map_err(|e| decode(what, &e))?);
-                }
-            }
-        }
-        routes.sort_by_key(|r| (r.prefix, r.metric));
-        routes.dedup_by_key(|r| (r.prefix, r.metric));
-        Ok(routes)
+    fn begin_routes(&mut self) -> Result<(), KernelError> {
+        let mut socket = RequestSocket::open()?;
+        socket.ask(READ_ROUTES, |out| self.config.space().dump(out, true))?;
+        self.reading = Some(Reading { socket, v4: true });
+        Ok(())
     }
 
-    fn apply(&mut self, ops: &[Op]) -> Vec<Result<(), KernelError>> {
-        let requests: Vec<_> = ops.iter().map(|op| self.request(op)).collect();
-        self.socket.run(&requests)
+    fn next_routes(&mut self, routes: &mut Vec<InstalledRoute>) -> Result<bool, KernelError> {
+        let Some(mut reading) = self.reading.take() else { return Ok(false) };
+        let space = self.config.space();
+        let more = reading.socket.answer(READ_ROUTES, |header, body| {
+            if header.message_type == RTM_NEWROUTE {
+                routes.extend(space.parse(body).map_err(|e| decode(READ_ROUTES, &e))?);
+            }
+            Ok(())
+        });
+        // Strict filtering by a table that does not exist yet is ENOENT: no routes.
+        let more = !matches!(more, Err(KernelError::Refused { errno: libc::ENOENT, .. })) && more?;
+        if !more {
+            if !reading.v4 {
+                return Ok(false);
+            }
+            reading.socket.ask(READ_ROUTES, |out| space.dump(out, false))?;
+            reading.v4 = false;
+        }
+        self.reading = Some(reading);
+        Ok(true)
+    }
+
+    fn lookup(&mut self, prefix: Prefix) -> Result<Option<InstalledRoute>, KernelError> {
+        let (what, space) = ("look a route up", self.config.space());
+        let mut found = None;
+        self.socket.ask(what, |out| space.lookup(out, prefix))?;
+        self.socket.answer(what, |_, body| {
+            found = space.parse(body).map_err(|e| decode(what, &e))?.filter(|r| r.prefix == prefix);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Vec<(usize, KernelError)> {
+        let space = self.config.space();
+        let failures = self.socket.run(ops, |out, op| write(out, op, space));
+        let name = |i: usize| ops.get(i).map_or_else(String::new, describe);
+        failures.into_iter().map(|(i, failure)| (i, failure.into_error(name(i)))).collect()
     }
 
     /// In compatibility mode (the default) the kernel announces every route of a next-hop object that changes: 1.3 s for

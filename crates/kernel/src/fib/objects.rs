@@ -1,15 +1,35 @@
 //! Our next-hop objects: one per distinct target, counted by who uses it.
 //!
-//! A [`Handle`] names an object here and never changes; the kernel's id may, when another program has taken it.
+//! A [`Handle`] names an object here as long as anybody uses it; the kernel's id stays with it too, unless another program
+//! has taken it while the object did not stand.
 //! Invariant: `users` = routes that want the object + routes in the kernel that point at it + groups of which it is a
 //! member; at zero it is garbage.
 
 use super::{Afi, FibConfig, Member, NextHop, NexthopKind, NexthopObject, Op, RouteTarget, object_family};
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_table::HashTable;
 use net_types::Prefix;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use slab::Slab;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Handle(u32);
+
+impl Handle {
+    pub(super) fn from_index(index: u32) -> Handle {
+        Handle(index)
+    }
+
+    pub(super) fn index(self) -> u32 {
+        self.0
+    }
+
+    fn key(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// What an object is for. Singles and blackholes have a family; a group leads to the set of its members.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +60,7 @@ pub(super) struct Object {
     pub(super) users: usize,
     pub(super) standing: Standing,
     /// Why it could not be put, and whether another try may help at once.
-    pub(super) error: Option<(String, bool)>,
+    pub(super) error: Option<(Arc<str>, bool)>,
     /// Found at start and not claimed: kept until the sweep.
     adopted: bool,
 }
@@ -48,11 +68,11 @@ pub(super) struct Object {
 #[derive(Debug)]
 pub(super) struct Objects {
     config: FibConfig,
-    all: BTreeMap<Handle, Object>,
-    by_key: HashMap<Key, Handle>,
+    all: Slab<Object>,
+    by_key: HashTable<Handle>,
+    hasher: DefaultHashBuilder,
     by_id: HashMap<u32, Handle>,
     foreign: BTreeSet<u32>,
-    next_handle: u32,
     next_id: u32,
     /// Objects whose users may have gone to zero.
     pub(super) suspects: BTreeSet<Handle>,
@@ -64,11 +84,11 @@ impl Objects {
     pub(super) fn new(config: FibConfig) -> Objects {
         Objects {
             config,
-            all: BTreeMap::new(),
-            by_key: HashMap::new(),
+            all: Slab::new(),
+            by_key: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             by_id: HashMap::new(),
             foreign: BTreeSet::new(),
-            next_handle: 0,
             next_id: config.nexthop_id_base,
             suspects: BTreeSet::new(),
             broken: BTreeSet::new(),
@@ -76,11 +96,11 @@ impl Objects {
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<&Object> {
-        self.all.get(&handle)
+        self.all.get(handle.key())
     }
 
     pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut Object> {
-        self.all.get_mut(&handle)
+        self.all.get_mut(handle.key())
     }
 
     pub(super) fn by_id(&self, id: u32) -> Option<Handle> {
@@ -91,17 +111,20 @@ impl Objects {
         self.get(handle)?.key.as_ref().map(|k| &k.target)
     }
 
-    /// Handles of all objects that send to one of these links.
-    pub(super) fn uses_any(&self, links: &[u32]) -> bool {
-        self.all.values().filter_map(|o| o.key.as_ref()).any(|k| match &k.target {
-            RouteTarget::NextHops(hops) => hops.iter().any(|h| links.contains(&h.ifindex)),
-            RouteTarget::Discard => false,
-        })
+    /// Ids of the singles that send to one of these links and stand as far as we know.
+    pub(super) fn on_links(&self, links: &[u32]) -> Vec<u32> {
+        let on_them = |o: &&Object| match o.key.as_ref().map(|k| &k.target) {
+            Some(RouteTarget::NextHops(hops)) => hops.iter().any(|h| links.contains(&h.ifindex)),
+            _ => false,
+        };
+        let standing =
+            self.all.iter().map(|(_, o)| o).filter(|o| o.members.is_empty() && o.standing != Standing::Absent);
+        standing.filter(on_them).map(|o| o.id).collect()
     }
 
     /// True if an object in use does not stand as meant.
     pub(super) fn any_unwell(&self) -> bool {
-        self.all.values().any(|o| o.users > 0 && o.standing != Standing::Present)
+        self.all.iter().any(|(_, o)| o.users > 0 && o.standing != Standing::Present)
     }
 
     pub(super) fn is_group(&self, handle: Handle) -> bool {
@@ -111,52 +134,63 @@ impl Objects {
     /// The object for a target of a route of `prefix`, new if there is none; counts the caller as a user.
     pub(super) fn claim(&mut self, prefix: &Prefix, target: &RouteTarget) -> Handle {
         let handle = match target {
-            RouteTarget::NextHops(hops) if hops.len() > 1 => self.claim_group(prefix, hops),
-            RouteTarget::NextHops(hops) => {
-                let afi = Some(object_family(prefix, hops.first()));
-                self.find_or_make(Key { afi, device_afi: None, target: target.clone() }, Vec::new())
-            }
-            RouteTarget::Discard => {
-                let afi = Some(object_family(prefix, None));
-                self.find_or_make(Key { afi, device_afi: None, target: RouteTarget::Discard }, Vec::new())
-            }
+            RouteTarget::NextHops(hops) if hops.len() > 1 => self.claim_group(prefix, target, hops),
+            RouteTarget::NextHops(hops) => self.claim_single(object_family(prefix, hops.first()), target),
+            RouteTarget::Discard => self.claim_single(object_family(prefix, None), target),
         };
-        self.hold(handle);
-        if let Some(object) = self.all.get_mut(&handle) {
+        if let Some(object) = self.all.get_mut(handle.key()) {
+            object.users += 1;
             object.adopted = false;
         }
         handle
     }
 
-    fn claim_group(&mut self, prefix: &Prefix, hops: &[NextHop]) -> Handle {
+    fn claim_single(&mut self, afi: Afi, target: &RouteTarget) -> Handle {
+        self.find(Some(afi), None, target).unwrap_or_else(|| {
+            let key = Key { afi: Some(afi), device_afi: None, target: target.clone() };
+            self.make(key, Vec::new())
+        })
+    }
+
+    fn claim_group(&mut self, prefix: &Prefix, target: &RouteTarget, hops: &[NextHop]) -> Handle {
         let device_afi = hops.iter().any(|h| h.gateway.is_none()).then(|| object_family(prefix, None));
-        let key = Key { afi: None, device_afi, target: RouteTarget::NextHops(hops.to_vec()) };
-        if let Some(handle) = self.by_key.get(&key) {
-            return *handle;
+        if let Some(handle) = self.find(None, device_afi, target) {
+            return handle;
         }
         // The group itself is the user of its members.
         let members = hops.iter().map(|h| self.claim(prefix, &RouteTarget::NextHops(vec![*h]))).collect::<Vec<_>>();
-        self.find_or_make(key, members)
+        self.make(Key { afi: None, device_afi, target: target.clone() }, members)
     }
 
-    fn find_or_make(&mut self, key: Key, members: Vec<Handle>) -> Handle {
-        if let Some(handle) = self.by_key.get(&key) {
-            return *handle;
-        }
+    fn find(&self, afi: Option<Afi>, device_afi: Option<Afi>, target: &RouteTarget) -> Option<Handle> {
+        let hash = self.hasher.hash_one((afi, device_afi, target));
+        let same = |key: &Key| key.afi == afi && key.device_afi == device_afi && key.target == *target;
+        let found = self.by_key.find(hash, |h| self.get(*h).and_then(|o| o.key.as_ref()).is_some_and(same));
+        found.copied()
+    }
+
+    fn make(&mut self, key: Key, members: Vec<Handle>) -> Handle {
         let id = self.fresh_id();
         self.insert(id, Some(key), members, Standing::Absent, false)
     }
 
     fn insert(&mut self, id: u32, key: Option<Key>, members: Vec<Handle>, standing: Standing, adopted: bool) -> Handle {
-        let handle = Handle(self.next_handle);
-        self.next_handle = self.next_handle.wrapping_add(1);
-        if let Some(key) = &key {
-            self.by_key.insert(key.clone(), handle);
+        let hash = key.as_ref().map(|k| self.hash(k));
+        let entry = self.all.insert(Object { id, key, members, users: 0, standing, error: None, adopted });
+        // Beyond 2^32 objects memory is gone long since.
+        let handle = Handle(entry as u32);
+        if let Some(hash) = hash {
+            let (all, hasher) = (&self.all, &self.hasher);
+            let rehash = |h: &Handle| all.get(h.key()).and_then(|o| o.key.as_ref()).map_or(0, |k| hash_of(hasher, k));
+            self.by_key.insert_unique(hash, handle, rehash);
         }
         self.by_id.insert(id, handle);
-        self.all.insert(handle, Object { id, key, members, users: 0, standing, error: None, adopted });
         self.suspects.insert(handle);
         handle
+    }
+
+    fn hash(&self, key: &Key) -> u64 {
+        hash_of(&self.hasher, key)
     }
 
     fn fresh_id(&mut self) -> u32 {
@@ -170,14 +204,18 @@ impl Objects {
     }
 
     pub(super) fn hold(&mut self, handle: Handle) {
-        if let Some(object) = self.all.get_mut(&handle) {
+        if let Some(object) = self.all.get_mut(handle.key()) {
             object.users += 1;
         }
     }
 
     pub(super) fn release(&mut self, handle: Handle) {
-        if let Some(object) = self.all.get_mut(&handle) {
-            object.users = object.users.saturating_sub(1);
+        self.release_many(handle, 1);
+    }
+
+    pub(super) fn release_many(&mut self, handle: Handle, users: usize) {
+        if let Some(object) = self.all.get_mut(handle.key()) {
+            object.users = object.users.saturating_sub(users);
             if object.users == 0 {
                 self.suspects.insert(handle);
             }
@@ -192,7 +230,7 @@ impl Objects {
             ours.into_iter().partition(|o| matches!(o.kind, NexthopKind::Group(_)));
         for object in singles.into_iter().chain(groups) {
             let (key, members) = self.key_of(object);
-            let key = key.filter(|k| !self.by_key.contains_key(k));
+            let key = key.filter(|k| self.find(k.afi, k.device_afi, &k.target).is_none());
             for member in &members {
                 self.hold(*member);
             }
@@ -244,14 +282,14 @@ impl Objects {
         Some((Key { afi: None, device_afi, target: RouteTarget::NextHops(hops) }, handles))
     }
 
-    /// Compares with a fresh dump and corrects every standing. Returns how many were not as believed, and the ids of
-    /// objects that are gone.
-    pub(super) fn compare(&mut self, dumped: &[NexthopObject]) -> (usize, BTreeSet<u32>) {
+    /// Compares with a fresh dump and corrects every standing. Returns how many were not as believed, and the objects
+    /// that are gone.
+    pub(super) fn compare(&mut self, dumped: &[NexthopObject]) -> (usize, BTreeSet<Handle>) {
         let in_kernel: HashMap<u32, &NexthopObject> = dumped.iter().map(|o| (o.id, o)).collect();
         self.foreign = dumped.iter().filter(|o| o.protocol != self.config.rtproto).map(|o| o.id).collect();
         let mut surprises = 0;
         let mut gone = BTreeSet::new();
-        let handles: Vec<Handle> = self.all.keys().copied().collect();
+        let handles: Vec<Handle> = self.all.iter().map(|(key, _)| Handle(key as u32)).collect();
         for handle in handles {
             let Some(meant) = self.meant(handle) else { continue };
             let seen = in_kernel.get(&meant.id).filter(|o| o.protocol == self.config.rtproto);
@@ -264,9 +302,9 @@ impl Objects {
             };
             let stolen = self.foreign.contains(&meant.id);
             let fresh = stolen.then(|| self.fresh_id());
-            let Some(object) = self.all.get_mut(&handle) else { continue };
+            let Some(object) = self.all.get_mut(handle.key()) else { continue };
             if standing == Standing::Absent && object.standing != Standing::Absent {
-                gone.insert(object.id);
+                gone.insert(handle);
             }
             surprises += usize::from(standing != object.standing);
             object.standing = standing;
@@ -338,12 +376,16 @@ impl Objects {
 
     /// Forgets an object that is out of the kernel.
     pub(super) fn forget(&mut self, handle: Handle) {
-        let Some(object) = self.all.remove(&handle) else { return };
-        self.by_id.remove(&object.id);
-        if let Some(key) = &object.key {
-            self.by_key.remove(key);
+        let Some(object) = self.get(handle) else { return };
+        let found = object.key.as_ref().map(|key| self.hash(key));
+        if let Some(Ok(entry)) = found.map(|hash| self.by_key.find_entry(hash, |h| *h == handle)) {
+            entry.remove();
         }
+        let object = self.all.remove(handle.key());
+        self.by_id.remove(&object.id);
+        // The handle may name another object from now on.
         self.broken.remove(&handle);
+        self.suspects.remove(&handle);
         for member in object.members {
             self.release(member);
         }
@@ -351,11 +393,15 @@ impl Objects {
 
     /// Unclaimed objects are garbage from now on.
     pub(super) fn end_adoption(&mut self) {
-        for (handle, object) in &mut self.all {
+        for (key, object) in &mut self.all {
             object.adopted = false;
             if object.users == 0 {
-                self.suspects.insert(*handle);
+                self.suspects.insert(Handle(key as u32));
             }
         }
     }
+}
+
+fn hash_of(hasher: &DefaultHashBuilder, key: &Key) -> u64 {
+    hasher.hash_one((key.afi, key.device_afi, &key.target))
 }
