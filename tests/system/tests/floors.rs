@@ -30,7 +30,11 @@ fn floors() -> BTreeMap<&'static str, Floor> {
         ("ipamd", Floor { may_use: &["net-types", "ipam-core", "api", "daemonbase"], never: &["netlink-packet-core"] }),
         ("noc", Floor { may_use: &["net-types", "api", "daemonbase"], never: &["netlink-packet-core", "redb"] }),
         // Test floor: may use any library, no daemon.
-        ("lab-runner", Floor { may_use: &["net-types", "bgp-wire", "bgp-core"], never: &["tonic", "redb"] }),
+        ("test-tables", Floor { may_use: &["net-types", "bgp-wire"], never: IO }),
+        (
+            "lab-runner",
+            Floor { may_use: &["net-types", "bgp-wire", "bgp-core", "test-tables"], never: &["tonic", "redb"] },
+        ),
         ("system-tests", Floor { may_use: &["net-types", "bgp-wire", "bgp-core"], never: &["tonic", "redb"] }),
     ])
 }

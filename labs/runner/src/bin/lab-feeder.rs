@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use bgp_wire::{AsPath, PathAttributes};
 use clap::Parser;
+use lab_runner::feed::mrt;
 use lab_runner::feed::session::{self, SessionSpec, Speaker};
-use lab_runner::feed::{generate, mrt};
 use lab_runner::report::{note, say};
 use net_types::{Asn, Prefix, RouterId};
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ fn run(args: Args) -> Result<()> {
             }
             table
         }
-        None => generate::generate(args.generate, args.seed),
+        None => test_tables::generate(args.generate, args.seed),
     };
     for p in args.prefixes {
         table.add(PathAttributes { as_path: AsPath::default(), ..PathAttributes::default() }, p);

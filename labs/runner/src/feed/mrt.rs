@@ -3,7 +3,6 @@
 //! One route per prefix: the first entry of the dump that a BGP session can carry. What is skipped is counted and told.
 //! A file without a RIB is refused in one line that says what it is instead.
 
-use super::Table;
 use anyhow::{Context, Result, bail};
 use bgp_wire::{Aggregator, AsPathSegment, AsPathSegmentType, Community, LargeCommunity, Origin, PathAttributes};
 use bgpkit_parser::models::{
@@ -16,6 +15,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use test_tables::Table;
 
 /// Why entries of the dump are not played.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

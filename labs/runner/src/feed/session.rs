@@ -3,10 +3,9 @@
 //! Blocking, two threads a session: this one writes, a reader watches what comes (a NOTIFICATION, the end). Nothing
 //! received is kept. The hold time proposed is 90 s, so that a peer busy with a large table is not given up.
 
-use super::Table;
 use anyhow::{Context, Result, bail, ensure};
 use bgp_wire::message::{self, MAX_LEN};
-use bgp_wire::{Capability, Message, NextHop, Nlri, Notification, Open, SessionContext};
+use bgp_wire::{Capability, Message, Notification, Open, SessionContext};
 use bytes::{Buf, BytesMut};
 use net_types::{Asn, Family, RouterId};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -16,6 +15,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use test_tables::{Player, Table};
 
 use crate::report::say;
 
@@ -183,47 +183,18 @@ fn play(
     watched: &Watched,
 ) -> Result<()> {
     let start = Instant::now();
-    let next_hop = |f: Family| match f {
-        Family::IPV4_UNICAST => spec.next_hop4.map(NextHop::V4),
-        _ => spec.next_hop6.map(|global| NextHop::V6 { global, link_local: None }),
-    };
-    let mut out = BytesMut::new();
-    let (mut sent, mut told) = (0usize, Instant::now());
-    for (attributes, prefixes) in &table.groups {
-        let mut attributes = attributes.clone();
-        attributes.as_path = attributes.as_path.prepend(speaker.first_as, 1);
-        for family in &context.families {
-            let Some(next_hop) = next_hop(*family) else { continue };
-            let nlri: Vec<Nlri> = prefixes
-                .iter()
-                .filter(|p| p.family() == *family)
-                .map(|prefix| Nlri { prefix: *prefix, path_id: 0 })
-                .collect();
-            if !nlri.is_empty() {
-                sent += nlri.len();
-                bgp_wire::update::encode_announce(*family, &next_hop, &attributes, nlri, context, &mut out)?;
-            }
+    let player = Player { first_as: speaker.first_as, next_hop4: spec.next_hop4, next_hop6: spec.next_hop6 };
+    let mut told = Instant::now();
+    let sent = table.play(&player, context, |piece, sent| {
+        ensure!(!watched.over(), "the session ended while routes were being sent");
+        stream.write_all(piece)?;
+        if told.elapsed() > Duration::from_secs(2) {
+            told = Instant::now();
+            say(format!("{}: {sent} routes so far", spec.peer));
         }
-        if out.len() > 1 << 16 {
-            flush(stream, &mut out, watched)?;
-            if told.elapsed() > Duration::from_secs(2) {
-                told = Instant::now();
-                say(format!("{}: {sent} routes so far", spec.peer));
-            }
-        }
-    }
-    for family in &context.families {
-        out.extend_from_slice(&bgp_wire::update::encode_end_of_rib(*family));
-    }
-    flush(stream, &mut out, watched)?;
+        Ok(())
+    })?;
     say(format!("{}: {sent} routes sent in {:.1} s", spec.peer, start.elapsed().as_secs_f32()));
-    Ok(())
-}
-
-fn flush(stream: &mut TcpStream, out: &mut BytesMut, watched: &Watched) -> Result<()> {
-    ensure!(!watched.over(), "the session ended while routes were being sent");
-    stream.write_all(out)?;
-    out.clear();
     Ok(())
 }
 

@@ -23,17 +23,21 @@ const PATH_LENGTHS: [(u8, u32); 5] = [(1, 40), (2, 300), (3, 400), (4, 190), (5,
 const SHARING: usize = 6;
 
 /// AS numbers that may stand in a generated path.
-pub fn path_asns() -> Vec<Asn> {
+fn path_asns() -> Vec<Asn> {
     (64496..=64499).chain(64505..=64509).chain(65536..=65551).map(Asn).collect()
 }
 
 /// `count` routes, one in four of them IPv6.
 pub fn generate(count: usize, seed: u64) -> Table {
+    generate_of(count - count / 4, count / 4, seed)
+}
+
+/// So many routes of each family.
+pub fn generate_of(v4: usize, v6: usize, seed: u64) -> Table {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let v6 = count / 4;
     let mut table = Table::default();
     let mut seen = HashSet::new();
-    for (wanted, v4) in [(count - v6, true), (v6, false)] {
+    for (wanted, v4) in [(v4, true), (v6, false)] {
         let mut left = wanted;
         while left > 0 {
             let attributes = attributes(&mut rng);
