@@ -1,18 +1,19 @@
 //! The FIB's thread: the one owner of [`FibSync`], and so of our routes in the kernel.
 //!
 //! The way of a want: RIB -> queue -> [`FibSync::set`] -> a flush of at most [`FLUSH`] prefixes -> results back to the RIB.
-//! Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. Nothing takes longer than a
+//! Link events and questions overtake wants. Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. Nothing takes longer than a
 //! few milliseconds between two looks at the queue: the adoption of what stands at the start, the full pass that compares
 //! everything every [`PASS_EVERY`], and listings go on in steps. On the way out nothing is removed, so forwarding outlives
 //! the process.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use bgp_core::rib::{FibChange, FibTarget};
-use kernel::{FibKernel, FibState, FibSync, NextHop, PassReport, RouteTarget};
+use kernel::{FibKernel, FibResult, FibState, FibSync, NextHop, PassReport, RouteTarget};
 use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -21,8 +22,10 @@ use crate::messages::RibInput;
 
 /// Messages to this thread. Full: the RIB keeps its wants (it counts them), the interface monitor waits.
 pub const FIB_QUEUE: usize = 64;
-/// Prefixes written before the queue is looked at again: some 3 ms.
-const FLUSH: usize = 1024;
+/// Prefixes written in one go. Small: what was set is still in the cache when its answer comes.
+const FLUSH: usize = 256;
+/// Of these, before the queue is looked at again: some 3 ms.
+const FLUSHES: usize = 4;
 /// Between two full passes.
 const PASS_EVERY: Duration = Duration::from_secs(60);
 /// Before the kernel is tried again after it could not be read or written.
@@ -75,10 +78,13 @@ pub fn run<K: FibKernel>(
         warn!("{w}");
     }
     let mut next_pass = Instant::now() + PASS_EVERY;
+    let mut backlog = VecDeque::new();
     // The kernel cannot be read or written just now.
     let mut stuck = false;
     loop {
-        let wait = if stuck {
+        let wait = if !backlog.is_empty() {
+            Duration::ZERO
+        } else if stuck {
             RETRY
         } else if fib.pending() > 0 || fib.passing() {
             Duration::ZERO
@@ -86,12 +92,26 @@ pub fn run<K: FibKernel>(
             next_pass.saturating_duration_since(Instant::now())
         };
         match inputs.recv_timeout(wait) {
-            Ok(input) => take(&mut fib, input, in_flight),
+            Ok(input) => take(&mut fib, input, &mut backlog),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Ok(input) = inputs.try_recv() {
-            take(&mut fib, input, in_flight);
+            take(&mut fib, input, &mut backlog);
+        }
+        let before = fib.pending();
+        let mut results = Vec::new();
+        match backlog.pop_front() {
+            Some(Due::Wants(wants)) => {
+                in_flight.fetch_sub(wants.len(), Ordering::AcqRel);
+                set(&mut fib, wants, &mut results);
+            }
+            Some(Due::Sweep) => {
+                // Every want that came before is set, so what is unclaimed now is nobody's.
+                let swept = fib.sweep_stale();
+                info!(routes = swept, "stale kernel routes of an earlier run are removed");
+            }
+            None => {}
         }
         stuck = false;
         if fib.passing() || fib.adopting() || Instant::now() >= next_pass {
@@ -109,8 +129,13 @@ pub fn run<K: FibKernel>(
                 }
             }
         }
-        let before = fib.pending();
-        let results = fib.flush(FLUSH);
+        for _ in 0..FLUSHES {
+            let mut part = fib.flush(FLUSH);
+            if part.is_empty() {
+                break;
+            }
+            results.append(&mut part);
+        }
         stuck |= before > 0 && results.is_empty() && fib.pending() >= before && !fib.passing();
         if !results.is_empty() && rib.blocking_send(RibInput::Fib(results)).is_err() {
             return;
@@ -118,20 +143,28 @@ pub fn run<K: FibKernel>(
     }
 }
 
-fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, in_flight: &AtomicUsize) {
+/// What waits for its turn, in its order.
+enum Due {
+    Wants(Vec<FibChange>),
+    Sweep,
+}
+
+fn set<K: FibKernel>(fib: &mut FibSync<K>, wants: Vec<FibChange>, results: &mut Vec<FibResult>) {
+    let mut wants = wants.into_iter();
+    while !wants.as_slice().is_empty() {
+        fib.announce(wants.as_slice().iter().take(FLUSH).map(|w| w.prefix));
+        for FibChange { prefix, cookie, target } in wants.by_ref().take(FLUSH) {
+            fib.set(prefix, target.map(route_target), cookie);
+        }
+        results.append(&mut fib.flush(FLUSH));
+    }
+}
+
+fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, backlog: &mut VecDeque<Due>) {
     match input {
-        FibInput::Wants(wants) => {
-            in_flight.fetch_sub(wants.len(), Ordering::AcqRel);
-            for FibChange { prefix, cookie, target } in wants {
-                fib.set(prefix, target.map(route_target), cookie);
-            }
-        }
+        FibInput::Wants(wants) => backlog.push_back(Due::Wants(wants)),
+        FibInput::Sweep => backlog.push_back(Due::Sweep),
         FibInput::LinksChanged(down) => fib.links_changed(&down),
-        FibInput::Sweep => {
-            // Every want that came before is set, so what is unclaimed now is nobody's.
-            let swept = fib.sweep_stale();
-            info!(routes = swept, "stale kernel routes of an earlier run are removed");
-        }
         FibInput::Prefixes(from, answer) => {
             let mut prefixes = Vec::new();
             let mut slice = from;

@@ -62,13 +62,19 @@ impl RequestSocket {
         // Best effort: older kernels lack these, and answers are then only larger or plainer.
         let _ = socket.set_cap_ack(true);
         let _ = socket.set_ext_ack(true);
-        if crate::sockopt::force_receive_buffer(&socket, RECEIVE_BUFFER).is_err() {
-            let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER as u32);
-        }
         socket
             .set_netlink_get_strict_chk(true)
             .map_err(|e| KernelError::socket("ask the kernel for filtered dumps (Linux 4.20 or later)", &e))?;
-        Ok(RequestSocket { socket, writer: Writer::default(), buffer: Vec::with_capacity(CHUNK), changes: 0 })
+        let mut requests =
+            RequestSocket { socket, writer: Writer::default(), buffer: Vec::with_capacity(CHUNK), changes: 0 };
+        requests.set_receive_buffer(RECEIVE_BUFFER);
+        Ok(requests)
+    }
+
+    pub(crate) fn set_receive_buffer(&mut self, octets: usize) {
+        if crate::sockopt::force_receive_buffer(&self.socket, octets).is_err() {
+            let _ = self.socket.set_rx_buf_sz(octets as u32);
+        }
     }
 
     /// Change requests sent since the start.

@@ -428,3 +428,190 @@ fn without_the_capability_the_start_is_refused_with_the_cure() {
         assert!(InterfaceMonitor::open().unwrap().0.contains_key(&1));
     });
 }
+
+/// `ip monitor`, an independent witness of every change: lines with our protocol since the start.
+struct Witness {
+    child: std::process::Child,
+    path: std::path::PathBuf,
+}
+
+impl Witness {
+    fn start() -> Witness {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("kernel-monitor-{}-{number}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let child = Command::new("ip").args(["-o", "monitor", "route", "nexthop"]).stdout(file).spawn().unwrap();
+        let witness = Witness { child, path };
+        witness.reach("10.255.1.0/24");
+        witness
+    }
+
+    /// Until a route that we make now and again is told of: everything before it is.
+    fn reach(&self, marker: &str) {
+        within(Duration::from_secs(10), "the monitor", || {
+            ip(&format!("route replace {marker} dev lo proto static"));
+            ip(&format!("route del {marker} dev lo proto static"));
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::read_to_string(&self.path).unwrap().contains(marker)
+        });
+    }
+
+    fn stop(mut self) -> Vec<String> {
+        self.reach("10.255.2.0/24");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        std::fs::remove_file(&self.path).unwrap();
+        text.lines().filter(|l| l.contains("proto 220")).map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn a_restart_over_twenty_thousand_routes_sends_only_what_differs() {
+    in_namespace(|| {
+        let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
+        let targets = [via(&[a]), via(&[b]), via(&[a, b])];
+        let target6 = via(&[hop("fe80::2", "one")]);
+        let v4 = |i: u32| Prefix::new(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (i << 8))), 24).unwrap();
+        let v6 = |i: u128| Prefix::new(IpAddr::from(((0x2001_0db8_u128 << 96) | (i << 64)).to_be_bytes()), 64).unwrap();
+        let wants = || {
+            let v4 = (0..20_000).map(|i| (v4(i), targets[i as usize % 3].clone()));
+            v4.chain((0..2_000).map(|i| (v6(i), target6.clone())))
+        };
+        let mut first = open();
+        wants().for_each(|(prefix, target)| first.set(prefix, target, 1));
+        assert_eq!(flush(&mut first), Vec::<String>::new());
+        drop(first);
+        let before = witnessed();
+        assert_eq!(before.len(), 22_000);
+
+        let witness = Witness::start();
+        let mut second = FibSync::begin(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap();
+        assert!(second.adopting() && !second.is_empty(), "it is known at once that routes stand");
+        while second.adopting() {
+            second.step_pass().unwrap();
+        }
+        assert_eq!(second.len(), 22_000);
+        let changed: Vec<Prefix> = (0..10).map(|i| v4(i * 3)).collect();
+        let unclaimed: Vec<Prefix> = (0..5).map(|i| v4(19_000 + i)).collect();
+        for (prefix, target) in wants().filter(|(p, _)| !unclaimed.contains(p) && !changed.contains(p)) {
+            second.set(prefix, target, 2);
+        }
+        let mut confirmed = 0;
+        while second.pending() > 0 {
+            confirmed += second.flush(4096).iter().filter(|r| r.cookie == 2 && r.result.is_ok()).count();
+        }
+        assert_eq!((confirmed, second.kernel_mut().changes()), (22_000 - 15, 0), "claimed, and not a message sent");
+        for prefix in &changed {
+            second.set(*prefix, targets[1].clone(), 3);
+        }
+        flush(&mut second);
+        assert_eq!(second.sweep_stale(), 5);
+        flush(&mut second);
+        assert_eq!(second.kernel_mut().changes(), 10 + 5);
+
+        let lines = witness.stop();
+        let told = |prefix: &Prefix| lines.iter().filter(|l| l.contains(&prefix.to_string())).count();
+        assert_eq!(lines.len(), 15, "{lines:#?}");
+        assert!(changed.iter().chain(&unclaimed).all(|p| told(p) == 1), "{lines:#?}");
+        let after = witnessed();
+        assert!(unclaimed.iter().all(|p| !after.contains_key(p)));
+        assert!(after.iter().all(|(p, id)| before[p] == *id || changed.contains(p)));
+        assert!(second.full_pass().unwrap().clean());
+    });
+}
+
+#[test]
+fn refusals_in_the_middle_of_a_batch_are_told_of_the_right_routes() {
+    in_namespace(|| {
+        let prefixes: Vec<Prefix> = (0..1000u32)
+            .map(|i| Prefix::new(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (i << 8))), 24).unwrap())
+            .collect();
+        let taken: Vec<Prefix> = [0, 127, 128, 500, 999].map(|i: usize| prefixes[i]).to_vec();
+        for prefix in &taken {
+            ip(&format!("route add {prefix} via 192.0.2.3 proto static metric 512"));
+        }
+        let mut sync = open();
+        for (i, prefix) in prefixes.iter().enumerate() {
+            sync.set(*prefix, via(&[hop("192.0.2.2", "one")]), i as u64);
+        }
+        let mut refused: Vec<Prefix> = Vec::new();
+        while sync.pending() > 0 {
+            for result in sync.flush(4096) {
+                assert_eq!(prefixes[result.cookie as usize], result.prefix);
+                if let Err(why) = result.result {
+                    assert!(why.contains("another program's route"), "{why}");
+                    refused.push(result.prefix);
+                }
+            }
+        }
+        refused.sort();
+        assert_eq!(refused, taken);
+        assert_eq!(witnessed().len(), 995);
+        assert_eq!(json("-4 route show table main proto static").len(), 5, "left alone");
+        for prefix in &taken {
+            ip(&format!("route del {prefix} proto static"));
+        }
+        sync.full_pass().unwrap();
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+        assert_eq!(witnessed().len(), 1000);
+    });
+}
+
+#[test]
+fn lost_answers_leave_nothing_undone() {
+    in_namespace(|| {
+        let prefix = |i: u32| Prefix::new(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (i << 8))), 24).unwrap();
+        // Every other place is another program's: more refusals than a small buffer holds.
+        let path = std::env::temp_dir().join(format!("kernel-lost-{}", std::process::id()));
+        let lines: String =
+            (0..150).map(|i| format!("route add {} via 192.0.2.3 proto static metric 512\n", prefix(2 * i))).collect();
+        std::fs::write(&path, lines).unwrap();
+        ip(&format!("-batch {}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        let mut sync = open();
+        sync.set(p("10.1.0.0/16"), via(&[hop("192.0.2.2", "one")]), 0);
+        flush(&mut sync);
+        for i in 0..300 {
+            sync.set(prefix(i), via(&[hop("192.0.2.2", "one")]), u64::from(i));
+        }
+        sync.kernel_mut().set_receive_buffer(1);
+        let told = sync.flush(4096);
+        let well = told.iter().filter(|r| r.result.is_ok()).count();
+        assert!(well < 150, "answers were lost: {well}");
+        sync.kernel_mut().set_receive_buffer(1 << 20);
+        let refusals = flush(&mut sync);
+        assert_eq!(refusals.len() + told.len() - well, 150, "{refusals:?}");
+        assert_eq!(witnessed().len(), 151);
+        assert_eq!(json("-4 route show table main proto static").len(), 150, "left alone");
+    });
+}
+
+#[test]
+fn a_route_of_ours_that_we_did_not_know_of_is_taken_over() {
+    in_namespace(|| {
+        let mut sync = open();
+        let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
+        sync.set(p("10.9.0.0/16"), via(&[a]), 1);
+        sync.set(p("10.8.0.0/16"), via(&[b]), 1);
+        flush(&mut sync);
+        let id = witnessed()[&p("10.9.0.0/16")];
+        // One that the kernel's lookup shows, one hidden behind a more specific route, IPv4 and IPv6.
+        ip(&format!("route add 10.1.0.0/16 nhid {id} proto 220 metric 512"));
+        ip(&format!("route add 10.2.0.0/16 nhid {id} proto 220 metric 512"));
+        ip("route add 10.2.0.0/24 via 192.0.2.3 proto static");
+        ip("-6 route add 2001:db8:77::/48 via fe80::9 dev one proto 220 metric 512");
+        let before = sync.kernel_mut().changes();
+        sync.set(p("10.1.0.0/16"), via(&[b]), 2);
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+        assert_eq!(sync.kernel_mut().changes(), before + 2, "refused once, then replaced");
+        sync.set(p("10.2.0.0/16"), via(&[b]), 2);
+        sync.set(p("2001:db8:77::/48"), via(&[hop("fe80::2", "one")]), 2);
+        assert_eq!(flush(&mut sync), Vec::<String>::new());
+        let routes = witnessed();
+        assert!(routes[&p("10.1.0.0/16")] == routes[&p("10.8.0.0/16")] && routes.len() == 5, "{routes:?}");
+        assert_eq!(routes[&p("10.2.0.0/16")], routes[&p("10.8.0.0/16")]);
+        assert!(sync.full_pass().unwrap().clean());
+    });
+}

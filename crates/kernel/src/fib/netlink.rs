@@ -37,6 +37,11 @@ impl Netlink {
         Ok(Netlink { socket: RequestSocket::open()?, reading: None, config })
     }
 
+    /// Room for answers, in octets; a socket without room loses them, which is what tests of lost answers want.
+    pub fn set_receive_buffer(&mut self, octets: usize) {
+        self.socket.set_receive_buffer(octets);
+    }
+
     /// Messages sent so far that ask the kernel to change something.
     pub fn changes(&self) -> u64 {
         self.socket.changes()

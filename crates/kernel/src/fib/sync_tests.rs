@@ -206,13 +206,97 @@ fn a_busy_kernel_is_asked_again_a_bounded_number_of_times() {
 }
 
 #[test]
-fn a_lost_answer_makes_the_tables_be_read_again() {
+fn a_lost_answer_is_asked_for_again() {
     let mut sync = fresh();
     sync.kernel_mut().faults.extend([Some(Fault::LostAnswer), Some(Fault::LostAnswer)]);
     sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]), 1);
     let results = flush(&mut sync);
     assert!(results.len() == 1 && results[0].result.is_ok(), "{results:?}");
     assert_eq!(sync.kernel_mut().nexthops.len(), 1);
+}
+
+#[test]
+fn wants_and_the_sweep_may_come_before_all_is_adopted() {
+    let mut sync = fresh();
+    let prefixes: Vec<Prefix> = (0..60u32).map(|i| Prefix::V4(0x0a00_0000 | i << 8, 24)).collect();
+    for prefix in &prefixes {
+        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    }
+    flush(&mut sync);
+    let mut kernel = sync.kernel_mut().clone();
+    kernel.writes = 0;
+    let mut sync = FibSync::begin(kernel, CONFIG).unwrap();
+    assert!(sync.adopting() && !sync.is_empty() && sync.len() < 60, "it is known that there are some: {}", sync.len());
+    // Half of them from both sides, so known and yet unknown ones; one goes elsewhere, one is new.
+    let other = via(&[hop("192.0.2.2", 1)]);
+    for (i, prefix) in prefixes.iter().enumerate().filter(|(i, _)| *i < 15 || *i >= 45) {
+        sync.set(*prefix, if i == 50 { other.clone() } else { via(&[hop("192.0.2.1", 1)]) }, 100 + i as u64);
+    }
+    sync.set(p("203.0.113.0/24"), other.clone(), 7);
+    sync.sweep_stale();
+    sync.flush(1000);
+    assert_eq!(sync.kernel_mut().writes, 0, "nothing is written before all is read");
+    while sync.adopting() {
+        sync.step_pass().unwrap();
+    }
+    while sync.pending() > 0 {
+        sync.flush(1000);
+    }
+    // An object, two routes on it, thirty routes that nobody wants.
+    assert_eq!(sync.kernel_mut().writes, 1 + 2 + 30);
+    assert_eq!(sync.len(), 31);
+    assert_eq!(resolved(sync.kernel_mut(), prefixes[50]), Some(vec![hop("192.0.2.2", 1)]));
+    assert_eq!(resolved(sync.kernel_mut(), prefixes[20]), None);
+    assert!(sync.full_pass().unwrap().clean());
+}
+
+#[test]
+fn a_pass_tells_apart_what_changed_before_it_and_what_we_did_meanwhile() {
+    let mut sync = fresh();
+    let prefixes: Vec<Prefix> = (0..40u32).map(|i| Prefix::V4(0x0a00_0000 | i << 8, 24)).collect();
+    for prefix in &prefixes {
+        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    }
+    flush(&mut sync);
+    sync.sweep_stale();
+    sync.kernel_mut().routes.remove(&(prefixes[0], 512));
+    sync.begin_pass().unwrap();
+    // What is read from now on is older than these.
+    sync.set(prefixes[30], None, 2);
+    sync.set(prefixes[31], via(&[hop("192.0.2.2", 1)]), 2);
+    sync.set(p("203.0.113.0/24"), via(&[hop("192.0.2.1", 1)]), 2);
+    flush(&mut sync);
+    let writes = sync.kernel_mut().writes;
+    let report = loop {
+        if let Some(report) = sync.step_pass().unwrap() {
+            break report;
+        }
+    };
+    assert_eq!((report.missing, report.wrong, report.extra), (1, 0, 0), "{report:?}");
+    flush(&mut sync);
+    assert_eq!(sync.kernel_mut().writes, writes + 1);
+    assert!(sync.full_pass().unwrap().clean());
+}
+
+#[test]
+fn a_lost_removal_and_a_lost_replacement_end_as_wanted_last() {
+    let mut sync = fresh();
+    let (a, b) = (via(&[hop("192.0.2.1", 1)]), via(&[hop("192.0.2.2", 1)]));
+    let prefix = p("198.51.100.0/24");
+    sync.set(prefix, a.clone(), 1);
+    sync.set(p("203.0.113.0/24"), b.clone(), 1);
+    flush(&mut sync);
+    // Replaced, but we do not know; then wanted as it was.
+    sync.set(prefix, b, 2);
+    sync.kernel_mut().faults.push_back(Some(Fault::LostAnswer));
+    sync.flush(10);
+    sync.set(prefix, a, 3);
+    flush(&mut sync);
+    assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![hop("192.0.2.1", 1)]));
+    sync.set(prefix, None, 4);
+    sync.kernel_mut().faults.push_back(Some(Fault::LostAnswer));
+    assert!(flush(&mut sync).iter().any(|r| r.cookie == 4 && r.result.is_ok()));
+    assert!(sync.get(&prefix).is_none() && sync.full_pass().unwrap().clean());
 }
 
 #[derive(Clone, Debug)]
@@ -227,7 +311,11 @@ enum Event {
     ForeignRoute(usize),
     Fault(u8),
     Pass,
-    Restart,
+    BeginPass,
+    StepPass(usize),
+    Blind(bool),
+    /// Told after this many steps of the adoption; 0: adopted before anything else happens.
+    Restart(usize),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -242,7 +330,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (0..8usize).prop_map(Event::ForeignRoute),
         2 => (0..4u8).prop_map(Event::Fault),
         1 => Just(Event::Pass),
-        1 => Just(Event::Restart),
+        1 => Just(Event::BeginPass),
+        4 => (1..40usize).prop_map(Event::StepPass),
+        1 => any::<bool>().prop_map(Event::Blind),
+        1 => (0..4usize).prop_map(Event::Restart),
     ];
     prop::collection::vec(event, 1..80)
 }
@@ -332,8 +423,24 @@ fn live(events: Vec<Event>) {
             Event::Pass => {
                 sync.full_pass().unwrap();
             }
-            Event::Restart => {
-                sync = open(sync.kernel_mut().clone());
+            Event::BeginPass => sync.begin_pass().unwrap(),
+            Event::StepPass(n) => {
+                for _ in 0..n {
+                    if sync.passing() {
+                        sync.step_pass().unwrap();
+                    }
+                }
+            }
+            Event::Blind(blind) => sync.kernel_mut().blind = blind,
+            Event::Restart(steps) => {
+                let kernel = sync.kernel_mut().clone();
+                sync = FibSync::begin(kernel, CONFIG).unwrap();
+                for _ in 1..steps {
+                    sync.step_pass().unwrap();
+                }
+                while steps == 0 && sync.adopting() {
+                    sync.step_pass().unwrap();
+                }
                 for (prefix, want) in &wants {
                     sync.set(*prefix, Some(want.clone()), cookies[prefix]);
                 }
@@ -350,6 +457,9 @@ fn live(events: Vec<Event>) {
     kernel.faults.clear();
     kernel.down.clear();
     kernel.routes.retain(|place, _| !foreign.contains(place));
+    while sync.passing() {
+        sync.step_pass().unwrap();
+    }
     sync.links_changed(&[]);
     note(flush(&mut sync));
     sync.full_pass().unwrap();

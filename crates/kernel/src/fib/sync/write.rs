@@ -33,6 +33,7 @@ impl<K: FibKernel> FibSync<K> {
             }
         }
         let mut failures = self.kernel.apply(&ops).into_iter().peekable();
+        self.table.warm(owners.iter().filter_map(|key| self.open.get(*key as usize)).map(|o| o.prefix));
         let mut taken = Vec::new();
         let mut orphaned = Vec::new();
         for (i, (key, op)) in owners.iter().zip(&ops).enumerate() {
