@@ -13,11 +13,14 @@ use net_types::{Monotime, Prefix};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::net::flow::{Held, Outlet};
+
 /// To the RIB thread, from every neighbour and the supervisor. Full: the sender waits. A neighbour that waits stops
-/// reading its socket (TCP slows the sender down) but keeps its timers and its writing.
+/// reading its socket (TCP slows the sender down) but keeps its timers and its writing. A neighbour has at most
+/// [`crate::net::flow::IN_FLIGHT`] octets and one read in it.
 pub const RIB_QUEUE: usize = 1024;
 /// To one neighbour. Full: an accepted connection is dropped (the neighbour tries again); the RIB never fills it, as it
-/// sends one answer a request and at most one teardown a session; the supervisor waits.
+/// sends as many answers as it has credit for ([`Outlet`]) and at most one teardown a session; the supervisor waits.
 pub const NEIGHBOR_QUEUE: usize = 32;
 /// Inputs a neighbour holds back while the RIB's queue is full; beyond that it does not read.
 pub const HELD_BACK: usize = 64;
@@ -40,14 +43,16 @@ pub enum RibInput {
         session: u64,
         /// Its task.
         task: mpsc::Sender<Command>,
+        /// How many answers it takes.
+        outlet: Arc<Outlet>,
     },
     /// The session is over.
     Down(PeerId, Option<Retain>),
-    /// Routes.
-    Update(PeerId, Box<Update>),
+    /// The UPDATEs of one read, and what says that they are worked off.
+    Updates(PeerId, Vec<Update>, Option<Held>),
     /// A request to send again, or the brackets of one.
     RouteRefresh(PeerId, RouteRefresh),
-    /// The neighbour's socket can take more: answer once with UPDATEs, now or as soon as there are some.
+    /// The neighbour's socket can take more, after the RIB found no credit in its [`Outlet`].
     Pull(PeerId),
     /// What this speaker originates from now on.
     Announcements(Vec<Prefix>),
@@ -81,7 +86,7 @@ pub enum Step {
 pub enum Command {
     /// It connected to us.
     Incoming(TcpStream, SocketAddr, SocketAddr),
-    /// UPDATEs for the session of this number: the answer to one pull.
+    /// UPDATEs for the session of this number, against one credit.
     Updates {
         /// Session number.
         session: u64,

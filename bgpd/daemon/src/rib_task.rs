@@ -1,13 +1,14 @@
 //! The RIB's thread: the one owner of the [`Rib`].
 //!
-//! The way of a route: a neighbour's UPDATE from the queue -> [`Rib::update`] -> wants to the FIB thread, its answers back
-//! by the queue -> a neighbour that pulled gets UPDATEs, at most [`UPDATE_BYTES`] an answer. Questions are answered in
-//! slices between these.
+//! The way of a route: a neighbour's UPDATEs from the queue -> [`Rib::update`] -> wants to the FIB thread, its answers back
+//! by the queue -> a neighbour for which there is something gets UPDATEs, at most [`UPDATE_BYTES`] an answer, while it gives
+//! credit ([`crate::net::flow::Outlet`]). Questions are answered in slices.
 //! Invariants: this thread waits for nobody: towards the FIB it keeps at most [`WANTS_IN_FLIGHT`] wants under way,
-//! towards a neighbour one answer a pull, towards the supervisor it sets a value. Links come first, then the queue, then
-//! questions.
+//! towards a neighbour as many answers as it gave credit for, towards the supervisor it sets a value. It goes round:
+//! links, the queue, timers, wants, neighbours, questions, each for at most [`TURN`] or one slice, and sleeps only when all
+//! of them have nothing to do; no timer is set on the way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -23,11 +24,12 @@ use tracing::{info, warn};
 
 use crate::fib_task::FibInput;
 use crate::messages::{Command, Query, RibInput, Step};
+use crate::net::flow::Outlet;
 
 /// Octets of UPDATEs in one answer to a pull.
 const UPDATE_BYTES: usize = 64 * 1024;
-/// Inputs taken before the outputs are looked at.
-const BATCH: usize = 32;
+/// Time for inputs, and then for answers, before the other is looked at.
+const TURN: Duration = Duration::from_millis(2);
 /// Wants in one message to the FIB thread.
 const WANTS: usize = 1024;
 /// Wants on their way to the FIB thread; beyond that they stay in the RIB, where newer ones replace them.
@@ -64,8 +66,9 @@ struct Session {
     number: u64,
     config: Arc<NeighborConfig>,
     task: mpsc::Sender<Command>,
-    /// It has pulled and there was nothing.
-    hungry: bool,
+    outlet: Arc<Outlet>,
+    /// It stands in the line of those that there is something for.
+    in_line: bool,
     /// Its end is ordered; what still comes from it is dropped.
     ending: bool,
 }
@@ -78,6 +81,8 @@ struct Task {
     sessions: HashMap<PeerId, Session>,
     /// Everyone's, for the log: a session may be gone when its routes are.
     configs: HashMap<PeerId, Arc<NeighborConfig>>,
+    /// Neighbours to be fed, one answer at a time.
+    line: VecDeque<PeerId>,
     queries: Vec<Box<dyn Query>>,
     /// Wants that the FIB's queue had no room for; they go before any newer one.
     unsent: Option<Vec<FibChange>>,
@@ -96,6 +101,7 @@ pub async fn run(setup: Setup) {
         restarting,
         sessions: HashMap::new(),
         configs: HashMap::new(),
+        line: VecDeque::new(),
         queries: Vec::new(),
         unsent: None,
         sweep: false,
@@ -103,37 +109,40 @@ pub async fn run(setup: Setup) {
     };
     let table = interfaces.borrow_and_update().clone();
     task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut asked = Ask::Idle;
+    let mut first = None;
     loop {
-        task.outputs();
-        let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));
-        let again = match asked {
-            Ask::Idle => None,
-            Ask::Now => Some(Instant::now()),
-            Ask::Later => Some(Instant::now() + BLOCKED),
-        };
-        let wake = [due, again].into_iter().flatten().min();
-        tokio::select! {
-            biased;
-            Ok(()) = interfaces.changed() => {
-                let table = interfaces.borrow_and_update().clone();
-                task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
+        if interfaces.has_changed().unwrap_or(false) {
+            let table = interfaces.borrow_and_update().clone();
+            task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
+        }
+        let turn = Instant::now();
+        while let Some(input) = first.take().or_else(|| inputs.try_recv().ok()) {
+            task.input(input);
+            if turn.elapsed() >= TURN {
+                break;
             }
-            n = inputs.recv_many(&mut batch, BATCH) => {
-                if n == 0 {
-                    return;
-                }
-                batch.drain(..).for_each(|input| task.input(input));
-            }
-            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         let now = clock.now();
         if task.rib.poll_timeout().is_some_and(|at| at <= now) {
             task.rib.handle_timeout(now);
         }
         task.outputs();
-        asked = task.ask();
+        let asked = task.ask();
+        if !inputs.is_empty() || !task.line.is_empty() || matches!(asked, Ask::Now) {
+            continue;
+        }
+        let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));
+        let again = matches!(asked, Ask::Later).then(|| Instant::now() + BLOCKED);
+        let wake = [due, again].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            Ok(()) = interfaces.changed() => interfaces.mark_changed(),
+            input = inputs.recv() => match input {
+                Some(input) => first = Some(input),
+                None => return,
+            },
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
     }
 }
 
@@ -163,9 +172,9 @@ impl Task {
                 self.rib.peer_removed(now, id);
                 self.configs.remove(&id);
             }
-            RibInput::Up { info, session, task } => {
+            RibInput::Up { info, session, task, outlet } => {
                 let config = info.config.clone();
-                let live = Session { number: session, config, task, hungry: false, ending: false };
+                let live = Session { number: session, config, task, outlet, in_line: false, ending: false };
                 self.sessions.insert(info.id, live);
                 self.rib.peer_up(now, *info);
             }
@@ -173,20 +182,17 @@ impl Task {
                 self.sessions.remove(&id);
                 self.rib.peer_down(now, id, retain);
             }
-            RibInput::Update(id, update) => {
-                if self.sessions.get(&id).is_some_and(|s| !s.ending)
-                    && let Some(exceeded) = self.rib.update(now, id, *update)
-                {
-                    self.over_limit(id, &exceeded);
+            RibInput::Updates(id, updates, _held) => {
+                for update in updates {
+                    if self.sessions.get(&id).is_some_and(|s| !s.ending)
+                        && let Some(exceeded) = self.rib.update(now, id, update)
+                    {
+                        self.over_limit(id, &exceeded);
+                    }
                 }
             }
             RibInput::RouteRefresh(id, refresh) => self.rib.route_refresh(now, id, refresh),
-            RibInput::Pull(id) => {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.hungry = true;
-                    self.feed(id);
-                }
-            }
+            RibInput::Pull(id) => self.stand_in_line(id),
             RibInput::Announcements(prefixes) => self.rib.set_announcements(now, prefixes.into_iter().collect()),
             RibInput::Speaker(speaker) => self.rib.set_speaker(now, *speaker),
             RibInput::Fib(results) => {
@@ -216,11 +222,27 @@ impl Task {
         }
     }
 
-    /// Answers a pull, if there is something to say.
+    /// There is something for this neighbour.
+    fn stand_in_line(&mut self, id: PeerId) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|s| !s.in_line) {
+            session.in_line = true;
+            self.line.push_back(id);
+        }
+    }
+
+    /// Gives the first in line one answer, against credit; it goes to the end of the line until it has heard everything or
+    /// gives no more credit (then it pulls).
     fn feed(&mut self, id: PeerId) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|s| s.hungry) else { return };
-        let Some(bytes) = self.rib.next_updates(self.clock.now(), id, UPDATE_BYTES) else { return };
-        session.hungry = false;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.in_line = false;
+        if !session.outlet.take() {
+            return;
+        }
+        let Some(bytes) = self.rib.next_updates(self.clock.now(), id, UPDATE_BYTES) else {
+            return session.outlet.put_back();
+        };
+        session.in_line = true;
+        self.line.push_back(id);
         if session.task.try_send(Command::Updates { session: session.number, bytes }).is_err()
             && !session.task.is_closed()
         {
@@ -248,7 +270,14 @@ impl Task {
             self.sweep = false;
         }
         while let Some(id) = self.rib.poll_ready_peer() {
+            self.stand_in_line(id);
+        }
+        let turn = Instant::now();
+        while let Some(id) = self.line.pop_front() {
             self.feed(id);
+            if turn.elapsed() >= TURN {
+                break;
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! One TCP connection: its half of the state machine, its receive buffer, its queue of bytes to send.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bgp_wire::message::{self, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN};
-use bgp_wire::{Message, Notification, Open, SessionContext};
-use bytes::{Bytes, BytesMut};
+use bgp_wire::notification::{code, header_error};
+use bgp_wire::{Message, MessageType, Notification, Open, SessionContext};
+use bytes::Bytes;
 use net_types::Monotime;
 
 use super::negotiate::Negotiated;
@@ -45,6 +47,9 @@ pub(super) struct Agreed {
     pub(super) keepalive: Option<Monotime>,
 }
 
+/// A whole message, header included.
+pub(super) type Whole<'a> = (MessageType, Cow<'a, [u8]>);
+
 impl Agreed {
     pub(super) fn hold_time(&self) -> Duration {
         Duration::from_secs(self.negotiated.hold_time.into())
@@ -59,8 +64,8 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) phase: Phase,
     pub(super) send_hold: SendHold,
-    /// The start of a message, never longer than one.
-    receive: BytesMut,
+    /// The start of a message whose rest has not come, never longer than one.
+    receive: Vec<u8>,
     transmit: VecDeque<Bytes>,
     /// The last thing queued is a KEEPALIVE that nobody has taken: another would say nothing more.
     keepalive_waits: bool,
@@ -80,7 +85,7 @@ impl Connection {
             remote,
             phase,
             send_hold: SendHold::default(),
-            receive: BytesMut::new(),
+            receive: Vec::new(),
             transmit: VecDeque::new(),
             keepalive_waits: false,
         }
@@ -146,22 +151,52 @@ impl Connection {
         }
     }
 
-    /// Puts as much of `bytes` as one message may need into the buffer and returns the rest.
-    pub(super) fn buffer<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let room = self.longest().saturating_sub(self.receive.len());
-        let (now, later) = bytes.split_at(room.min(bytes.len()));
-        self.receive.extend_from_slice(now);
-        later
+    /// Takes one whole message off the front of `bytes`, together with what came before them. `None`: all of `bytes` is
+    /// taken and there is no further message yet. A message is only copied if it came in pieces.
+    pub(super) fn next_frame<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Whole<'a>>, Notification> {
+        let longest = self.longest();
+        if self.receive.is_empty() {
+            return match message::frame(bytes, longest)? {
+                Some(frame) => {
+                    let (whole, rest) = bytes.split_at_checked(frame.len).unwrap_or((bytes, &[]));
+                    *bytes = rest;
+                    Ok(Some((frame.kind, Cow::Borrowed(whole))))
+                }
+                None => {
+                    self.receive.extend_from_slice(bytes);
+                    *bytes = &[];
+                    Ok(None)
+                }
+            };
+        }
+        loop {
+            if let Some(frame) = message::frame(&self.receive, longest)? {
+                return Ok(Some((frame.kind, Cow::Owned(std::mem::take(&mut self.receive)))));
+            }
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            // First the header, then as much as it announces.
+            let whole = match self.receive.get(HEADER_LEN - 3..HEADER_LEN - 1) {
+                Some(&[high, low]) if self.receive.len() >= HEADER_LEN => usize::from(u16::from_be_bytes([high, low])),
+                _ => HEADER_LEN,
+            };
+            let missing = whole.saturating_sub(self.receive.len());
+            if missing == 0 {
+                // All that was announced is there and is no message; were that ever to happen, this ends it.
+                return Err(Notification::new(code::MESSAGE_HEADER, header_error::BAD_MESSAGE_LENGTH));
+            }
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            self.receive.extend_from_slice(now);
+            *bytes = later;
+        }
     }
 
-    /// Takes one whole message out of the buffer.
-    pub(super) fn next_message(&mut self) -> Result<Option<Message>, Notification> {
-        let Some(frame) = message::frame(&self.receive, self.longest())? else { return Ok(None) };
-        let whole = self.receive.split_to(frame.len.min(self.receive.len())).freeze();
-        let body = whole.slice(HEADER_LEN.min(whole.len())..);
+    /// A body as this connection's session reads it.
+    pub(super) fn decode(&self, kind: MessageType, body: &[u8]) -> Result<Message, Notification> {
         match self.agreed() {
-            Some(agreed) => message::decode(frame.kind, &body, &agreed.negotiated.context).map(Some),
-            None => message::decode(frame.kind, &body, &SessionContext::initial()).map(Some),
+            Some(agreed) => message::decode(kind, body, &agreed.negotiated.context),
+            None => message::decode(kind, body, &SessionContext::initial()),
         }
     }
 

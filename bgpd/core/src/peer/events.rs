@@ -150,8 +150,8 @@ pub enum Output {
     },
     /// A session is up; every `Update` until the next [`Output::Down`] belongs to it.
     Established(Box<Session>),
-    /// An UPDATE, after RFC 7606: survivable errors stand inside it.
-    Update(Box<Update>),
+    /// UPDATEs in order, after RFC 7606: survivable errors stand inside them. At least one.
+    Updates(Vec<Update>),
     /// The neighbour asks for a family again, or brackets a refresh (RFC 2918, RFC 7313).
     RouteRefresh(RouteRefresh),
     /// The session is over.

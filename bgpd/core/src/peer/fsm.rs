@@ -3,7 +3,9 @@
 //!
 //! Event numbers are those of RFC 4271 §8.1; event 29 is RFC 9687's SendHoldTimer_Expires.
 
-use bgp_wire::notification::{code, fsm_error, header_error};
+use bgp_wire::message::HEADER_LEN;
+use bgp_wire::notification::{code, fsm_error};
+use bgp_wire::update::decode_update;
 use bgp_wire::{Message, MessageType, Notification, Open, RouteRefresh, RouteRefreshSubtype, Update};
 use net_types::Monotime;
 
@@ -14,31 +16,32 @@ use super::seeking::Seeking;
 use super::timers::jitter;
 use super::{ConnId, Output, Peer, Session, State};
 
+/// Octets of an UPDATE in a full table, about.
+const USUAL_UPDATE: usize = 110;
+
 impl Peer {
     /// Bytes of a stream: cut into messages, each an event. What follows a fatal error is dropped.
     pub(super) fn received(&mut self, now: Monotime, conn: ConnId, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let Some(connection) = self.connection_mut(conn) else { return };
-            let before = bytes.len();
-            bytes = connection.buffer(bytes);
-            let mut progress = bytes.len() < before;
-            loop {
-                let Some(connection) = self.connection_mut(conn) else { return };
-                match connection.next_message() {
-                    Ok(Some(message)) => {
-                        progress = true;
-                        self.counters.messages_received += 1;
-                        self.message(now, conn, message);
-                    }
-                    Ok(None) => break,
-                    Err(notification) => return self.malformed(now, conn, notification),
+        while let Some(connection) = self.connection_mut(conn) {
+            let (kind, whole) = match connection.next_frame(&mut bytes) {
+                Ok(Some(found)) => found,
+                Ok(None) => return,
+                Err(notification) => return self.malformed(now, conn, notification),
+            };
+            let body = whole.get(HEADER_LEN..).unwrap_or_default();
+            let refused = match &connection.phase {
+                // Event 27, UpdateMsg, which is nearly all there is: by the short way, as a decoded one is big.
+                Phase::Established(agreed, _) if kind == MessageType::Update => {
+                    decode_update(body, &agreed.negotiated.context)
+                        .map(|update| self.update(now, conn, update, bytes.len()))
                 }
-            }
-            if !progress {
-                // A full buffer always holds a whole message or an error; were that ever untrue, this ends it.
-                let length = Notification::new(code::MESSAGE_HEADER, header_error::BAD_MESSAGE_LENGTH);
-                let what = "a message longer than its own length".to_owned();
-                return self.end(now, conn, &Cause::Fault(length, what));
+                _ => connection.decode(kind, body).map(|message| {
+                    self.counters.messages_received += 1;
+                    self.message(now, conn, message);
+                }),
+            };
+            if let Err(notification) = refused {
+                return self.malformed(now, conn, notification);
             }
         }
     }
@@ -56,8 +59,6 @@ impl Peer {
             // Event 26, KeepAliveMsg.
             (State::OpenConfirm, Message::Keepalive) => self.establish(now, conn),
             (State::Established, Message::Keepalive) => self.restart_hold(now, conn),
-            // Event 27, UpdateMsg.
-            (State::Established, Message::Update(update)) => self.update(now, conn, update),
             (State::Established, Message::RouteRefresh(refresh)) => self.route_refresh(conn, refresh),
             (state, message) => self.unexpected(now, conn, state, message.kind()),
         }
@@ -158,12 +159,18 @@ impl Peer {
         self.note_state(now);
     }
 
-    /// Established, event 27.
-    fn update(&mut self, now: Monotime, conn: ConnId, update: Update) {
+    /// Established, event 27. UPDATEs that came together leave together; `behind`: octets that came after this one.
+    fn update(&mut self, now: Monotime, conn: ConnId, update: Update, behind: usize) {
         self.restart_hold(now, conn);
+        self.counters.messages_received += 1;
         self.counters.updates_received += 1;
         self.counters.update_errors += u64::try_from(update.errors.len()).unwrap_or(u64::MAX);
-        self.outputs.push_back(Output::Update(Box::new(update)));
+        if let Some(Output::Updates(updates)) = self.outputs.back_mut() {
+            return updates.push(update);
+        }
+        let mut updates = Vec::with_capacity(1 + behind / USUAL_UPDATE);
+        updates.push(update);
+        self.outputs.push_back(Output::Updates(updates));
     }
 
     fn route_refresh(&mut self, conn: ConnId, mut refresh: RouteRefresh) {

@@ -2,7 +2,7 @@
 //!
 //! The way of a byte: [`Input::Received`] goes into a connection's buffer (`connection`), is cut into messages and judged
 //! by that connection's phase (`fsm`); an OPEN is weighed in `negotiate` and, if there are two connections, in
-//! `collision`; an UPDATE leaves as [`Output::Update`]. Out: [`Peer::send_updates`] and the machine's own messages
+//! `collision`; UPDATEs leave as [`Output::Updates`]. Out: [`Peer::send_updates`] and the machine's own messages
 //! queue per connection until [`Peer::poll_transmit`] takes them. `seeking` is Idle, Connect and Active; `ending` is
 //! every way out.
 //!

@@ -248,7 +248,7 @@ impl Pair {
                     assert!(self.established[side], "down without a session");
                     self.established[side] = false;
                 }
-                Output::Update(_) | Output::RouteRefresh(_) => {
+                Output::Updates(_) | Output::RouteRefresh(_) => {
                     assert!(self.established[side], "routes without a session");
                 }
                 Output::StateChanged { .. } | Output::OpenFailed(_) => {}

@@ -172,7 +172,7 @@ fn rfc4271_6_1_header_errors_end_the_session_and_what_follows_is_dropped() {
         stream.extend_from_slice(&end_of_rib());
         let outputs = solo.receive(conn, &stream);
         assert_eq!(codes(down_of(&outputs).unwrap().sent.as_ref().unwrap()), code);
-        assert!(!outputs.iter().any(|o| matches!(o, Output::Update(_))), "bytes after the error are dropped");
+        assert!(!outputs.iter().any(|o| matches!(o, Output::Updates(_))), "bytes after the error are dropped");
         assert_eq!(codes(&solo.sent_notification(conn)), code);
         assert_eq!(solo.receive(conn, &end_of_rib()), []);
     }
@@ -339,7 +339,7 @@ fn updates_travel_both_ways_and_are_counted() {
     solo.establish(conn, &provider());
     let before = solo.peer.status();
     let outputs = solo.receive(conn, &three);
-    assert_eq!(outputs.iter().filter(|o| matches!(o, Output::Update(_))).count(), 3);
+    assert!(matches!(&outputs[..], [Output::Updates(updates)] if updates.len() == 3), "{outputs:?}");
     solo.peer.send_updates(solo.now, Bytes::from(three));
     let after = solo.peer.status();
     assert_eq!(after.updates_received - before.updates_received, 3);

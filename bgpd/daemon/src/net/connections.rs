@@ -1,7 +1,8 @@
 //! The TCP connections of one neighbour: connecting, reading, writing, closing, as events.
 //!
-//! The way of a byte: the kernel's receive buffer -> one read of at most 64 KiB -> [`Event::Data`]; out, a message is
-//! queued by [`Connections::send`] and written when the socket takes it, reported by [`Event::Progress`].
+//! The way of a byte: the kernel's receive buffer -> one read into a lent [`Buffer`] -> [`Event::Data`]; out, a message is
+//! queued by [`Connections::send`] and written, together with what else waits, when the socket takes it, reported by
+//! [`Event::Progress`].
 //! Invariants: nothing here waits for another task; while reading is paused, writing goes on; a closed connection is
 //! flushed, half-closed and drained for at most [`LINGER`], so that a NOTIFICATION arrives and no reset destroys it.
 //! Full: the queue of one connection holds what the core made. UPDATEs enter it only when it is below [`LOW_WATER`]
@@ -9,11 +10,11 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bgp_core::peer::ConnId;
@@ -23,12 +24,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::buffers::Buffer;
+
 /// Octets queued for one connection below which more UPDATEs are fetched.
-pub const LOW_WATER: usize = 128 * 1024;
+pub const LOW_WATER: usize = 64 * 1024;
 /// How long a closed connection may take to flush and hear the other side's end.
 const LINGER: Duration = Duration::from_secs(1);
-/// Largest single read.
-const READ: usize = 64 * 1024;
+/// Messages in one write.
+const PIECES: usize = 32;
 
 /// A connect under way.
 pub type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -41,7 +44,7 @@ pub enum Event {
     /// Connect failed, or the stream ended or broke.
     Failed(ConnId, io::Error),
     /// Octets from the neighbour.
-    Data(ConnId, Bytes),
+    Data(ConnId, Buffer),
     /// The kernel took something; so much is still queued.
     Progress(ConnId, usize),
     /// A connection that was being closed is gone.
@@ -60,17 +63,11 @@ enum State {
 }
 
 /// All connections of a neighbour: two in a collision, one mostly, and those being closed.
+#[derive(Default)]
 pub struct Connections {
     list: Vec<Connection>,
-    buffer: Box<[u8]>,
     /// Whom to ask first, so that a busy connection does not starve the other.
     turn: usize,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Connections { list: Vec::new(), buffer: vec![0; READ].into_boxed_slice(), turn: 0 }
-    }
 }
 
 impl Connections {
@@ -139,11 +136,11 @@ impl Connections {
 
     /// The next event. With `read` false only connecting and writing go on.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Event> {
-        let Connections { list, buffer, turn } = self;
+        let Connections { list, turn } = self;
         let before = list.len();
         list.retain_mut(|c| match &mut c.state {
             State::Closing { stream, queue, half_closed, until } => {
-                until.as_mut().poll(cx).is_pending() && !closed(cx, stream, queue, half_closed, buffer)
+                until.as_mut().poll(cx).is_pending() && !closed(cx, stream, queue, half_closed)
             }
             _ => true,
         });
@@ -163,7 +160,7 @@ impl Connections {
                         return Poll::Ready(self.dialled(at, id, outcome));
                     }
                 }
-                State::Up { stream, queue, queued } => match poll_up(cx, stream, queue, queued, buffer, read) {
+                State::Up { stream, queue, queued } => match poll_up(cx, stream, queue, queued, read) {
                     Poll::Pending => {}
                     Poll::Ready(Ok(Some(bytes))) => return Poll::Ready(Event::Data(id, bytes)),
                     Poll::Ready(Ok(None)) => return Poll::Ready(Event::Progress(id, *queued)),
@@ -196,9 +193,8 @@ fn poll_up(
     stream: &mut TcpStream,
     queue: &mut VecDeque<Bytes>,
     queued: &mut usize,
-    buffer: &mut [u8],
     read: bool,
-) -> Poll<io::Result<Option<Bytes>>> {
+) -> Poll<io::Result<Option<Buffer>>> {
     let before = *queued;
     match flush(cx, stream, queue) {
         Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
@@ -211,29 +207,37 @@ fn poll_up(
     if !read {
         return Poll::Pending;
     }
-    let mut into = ReadBuf::new(buffer);
-    match Pin::new(stream).poll_read(cx, &mut into) {
+    match poll_read(cx, stream)? {
         Poll::Pending => Poll::Pending,
-        Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-        Poll::Ready(Ok(())) if into.filled().is_empty() => {
+        Poll::Ready(buffer) if buffer.is_empty() => {
             Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the neighbour")))
         }
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(Bytes::copy_from_slice(into.filled())))),
+        Poll::Ready(buffer) => Poll::Ready(Ok(Some(buffer))),
     }
+}
+
+/// One read; empty at the stream's end. Takes a buffer only when the socket is said to be readable.
+fn poll_read(cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<Buffer>> {
+    ready!(stream.poll_read_ready(cx))?;
+    let mut buffer = Buffer::lend();
+    let mut into = ReadBuf::new(buffer.room());
+    ready!(Pin::new(stream).poll_read(cx, &mut into))?;
+    let filled = into.filled().len();
+    Poll::Ready(Ok(buffer.filled(filled)))
 }
 
 /// Writes as much as the socket takes; `Ready(n)` with n octets written, `Pending` if none could be.
 fn flush(cx: &mut Context<'_>, stream: &mut TcpStream, queue: &mut VecDeque<Bytes>) -> Poll<io::Result<usize>> {
     let mut written = 0;
-    while let Some(front) = queue.front_mut() {
-        match Pin::new(&mut *stream).poll_write(cx, front) {
+    while !queue.is_empty() {
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let taken = pieces.iter_mut().zip(queue.iter()).map(|(piece, bytes)| *piece = IoSlice::new(bytes)).count();
+        let pieces = pieces.get(..taken).unwrap_or_default();
+        match Pin::new(&mut *stream).poll_write_vectored(cx, pieces) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(n)) => {
                 written += n;
-                front.advance(n);
-                if front.is_empty() {
-                    queue.pop_front();
-                }
+                advance(queue, n);
             }
             Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
             Poll::Pending if written == 0 => return Poll::Pending,
@@ -243,14 +247,19 @@ fn flush(cx: &mut Context<'_>, stream: &mut TcpStream, queue: &mut VecDeque<Byte
     Poll::Ready(Ok(written))
 }
 
+/// Takes `n` octets off the front.
+fn advance(queue: &mut VecDeque<Bytes>, mut n: usize) {
+    while let Some(front) = queue.front_mut() {
+        if n < front.len() {
+            return front.advance(n);
+        }
+        n -= front.len();
+        queue.pop_front();
+    }
+}
+
 /// True when a closing connection is over: flushed, half-closed, and the other side's end or an error seen.
-fn closed(
-    cx: &mut Context<'_>,
-    stream: &mut TcpStream,
-    queue: &mut VecDeque<Bytes>,
-    half_closed: &mut bool,
-    buffer: &mut [u8],
-) -> bool {
+fn closed(cx: &mut Context<'_>, stream: &mut TcpStream, queue: &mut VecDeque<Bytes>, half_closed: &mut bool) -> bool {
     match flush(cx, stream, queue) {
         Poll::Ready(Err(_)) => return true,
         Poll::Ready(Ok(_)) if queue.is_empty() && !*half_closed => {
@@ -263,10 +272,9 @@ fn closed(
     }
     // What the neighbour still sends is read and dropped: unread octets would turn our close into a reset.
     loop {
-        let mut into = ReadBuf::new(buffer);
-        match Pin::new(&mut *stream).poll_read(cx, &mut into) {
+        match poll_read(cx, stream) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
+            Poll::Ready(Ok(octets)) if !octets.is_empty() => {}
             Poll::Ready(_) => return true,
         }
     }
@@ -319,7 +327,7 @@ mod tests {
         let mut buf = [0; 3];
         theirs.read_exact(&mut buf).await.unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(20), poll_fn(|cx| c.poll_event(cx, false))).await.is_err());
-        assert!(matches!(poll_fn(|cx| c.poll_event(cx, true)).await, Event::Data(_, b) if b == "unread"));
+        assert!(matches!(poll_fn(|cx| c.poll_event(cx, true)).await, Event::Data(_, b) if *b == *b"unread"));
         drop(theirs);
         assert!(matches!(poll_fn(|cx| c.poll_event(cx, true)).await, Event::Failed(..)));
         assert!(c.is_empty());

@@ -1,7 +1,9 @@
 //! Sockets and who owns them: listeners, a task a neighbour, the options of a BGP connection.
 
+pub mod buffers;
 pub mod connections;
 pub mod dial;
+pub mod flow;
 pub mod listener;
 pub mod malformed;
 pub mod neighbor;

@@ -1,11 +1,12 @@
 //! A neighbour's task: the one owner of its [`Peer`], of its connections and of its place in the RIB's queue.
 //!
-//! The way of a byte: socket -> [`Connections`] -> [`Peer`] -> decoded UPDATE -> the RIB's queue. Back: when less than
-//! [`LOW_WATER`] octets wait for the socket the task asks the RIB once ([`RibInput::Pull`]); the answer goes through the
-//! [`Peer`] to the socket. So a slow neighbour holds back its own UPDATEs and nobody else's.
-//! Invariants: no await in here but the one select; timers run whatever is full; while the RIB's queue is full nothing is
-//! read, and what then waits in the socket is no silence (RFC 4271 §6.5); an answer to an older session is known by its
-//! number and dropped.
+//! The way of a byte: socket -> [`Connections`] -> [`Peer`] -> the decoded UPDATEs of that read, as one message -> the
+//! RIB's queue. Back: the RIB answers while it has credit in the session's [`Outlet`], the answer goes through the [`Peer`]
+//! to the socket, and credit is given back while less than [`LOW_WATER`] octets wait there. So a slow neighbour holds back
+//! its own UPDATEs and nobody else's.
+//! Invariants: no await in here but the one select; timers run whatever is full; while the RIB has too much of this
+//! neighbour to do ([`InFlight`]) or its queue is full nothing is read, and what then waits in the socket is no silence
+//! (RFC 4271 §6.5); an answer to an older session is known by its number and dropped.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -20,10 +21,12 @@ use bgp_core::rib::{ConnectedTable, PeerId, PeerInfo, Retain};
 use bgp_wire::Capability;
 use daemonbase::Clock;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Event, LOW_WATER};
+use super::flow::{Held, InFlight, Outlet};
 use super::sparing::Sparing;
 use super::{dial, malformed};
 use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
@@ -64,8 +67,9 @@ struct Live {
     number: u64,
     conn: ConnId,
     ifindex: Option<u32>,
-    /// A pull is out and not yet answered.
-    pulled: bool,
+    outlet: Arc<Outlet>,
+    /// Answers whose credit is not given back yet.
+    owed: usize,
 }
 
 struct Task {
@@ -74,6 +78,9 @@ struct Task {
     connections: Connections,
     /// For the RIB, in order, when its queue is full.
     to_rib: VecDeque<RibInput>,
+    in_flight: Arc<InFlight>,
+    /// Goes along with the next UPDATEs.
+    held: Option<Held>,
     live: Option<Live>,
     /// Lines about malformed UPDATEs: one each would let the neighbour write our log.
     malformed: Sparing,
@@ -90,6 +97,8 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         peer,
         connections: Connections::default(),
         to_rib: VecDeque::new(),
+        in_flight: Arc::default(),
+        held: None,
         live: None,
         malformed: Sparing::default(),
         enabled,
@@ -108,6 +117,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
 impl Task {
     async fn drive(&mut self, mut commands: mpsc::Receiver<Command>) {
         let rib = self.setup.rib.clone();
+        let in_flight = Arc::clone(&self.in_flight);
         let mut idle_since = tokio::time::Instant::now();
         loop {
             if self.live.is_some() || !self.connections.is_empty() {
@@ -118,16 +128,19 @@ impl Task {
             if over && self.connections.is_empty() && self.to_rib.is_empty() {
                 return;
             }
-            self.pull();
+            self.give_credit();
+            self.hand_over();
             let deadline = self.peer.poll_timeout().map(|at| self.setup.clock.instant(at).into());
             let wait = deadline.map_or(forget, |d: tokio::time::Instant| d.min(forget));
-            let read = self.to_rib.len() < HELD_BACK;
+            let held_back = self.to_rib.len() >= HELD_BACK;
+            let read = !held_back && in_flight.has_room();
             tokio::select! {
                 permit = rib.reserve(), if !self.to_rib.is_empty() => match (permit, self.to_rib.pop_front()) {
                     (Ok(permit), Some(input)) => permit.send(input),
                     _ => return,
                 },
                 event = poll_fn(|cx| self.connections.poll_event(cx, read)), if !self.connections.is_empty() => self.event(event),
+                () = in_flight.wait(), if !read && !held_back => {}
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -156,7 +169,11 @@ impl Task {
                 debug!(neighbor = %self.setup.config.name, %conn, %error, "connection failed");
                 self.input(Input::ConnectionFailed { conn });
             }
-            Event::Data(conn, bytes) => self.input(Input::Received { conn, bytes: &bytes }),
+            Event::Data(conn, bytes) => {
+                self.held = Some(self.in_flight.hold(bytes.len()));
+                self.input(Input::Received { conn, bytes: &bytes });
+                self.held = None;
+            }
             Event::Closed => {}
             Event::Progress(conn, unsent) => self.input(Input::SendProgress { conn, unsent }),
         }
@@ -167,7 +184,7 @@ impl Task {
             Command::Incoming(stream, remote, local) => self.incoming(stream, remote, local),
             Command::Updates { session, bytes } => {
                 if let Some(live) = self.live.as_mut().filter(|l| l.number == session) {
-                    live.pulled = false;
+                    live.owed += 1;
                     self.peer.send_updates(self.setup.clock.now(), bytes);
                     self.drain();
                 }
@@ -256,10 +273,12 @@ impl Task {
                     debug!(neighbor = %self.setup.config.name, %from, %to, "state");
                 }
                 Output::Established(session) => self.established(&session),
-                Output::Update(update) => {
-                    let now = self.setup.clock.now();
-                    malformed::report(&mut self.malformed, now, &self.setup.config.name, &update);
-                    self.to_rib.push_back(RibInput::Update(self.setup.id, update));
+                Output::Updates(updates) => {
+                    for update in updates.iter().filter(|u| !u.errors.is_empty()) {
+                        let now = self.setup.clock.now();
+                        malformed::report(&mut self.malformed, now, &self.setup.config.name, update);
+                    }
+                    self.to_rib.push_back(RibInput::Updates(self.setup.id, updates, self.held.take()));
                 }
                 Output::RouteRefresh(refresh) => self.to_rib.push_back(RibInput::RouteRefresh(self.setup.id, refresh)),
                 Output::Down(down) => self.down(&down),
@@ -299,9 +318,11 @@ impl Task {
             neighbor = %self.setup.config.name, remote = %session.remote, local = %session.local,
             remote_as = %info.remote_as, hold_time = session.hold_time, "session established"
         );
-        self.live = Some(Live { number, conn: session.conn, ifindex: info.ifindex, pulled: false });
+        let outlet = Arc::new(Outlet::default());
+        self.live =
+            Some(Live { number, conn: session.conn, ifindex: info.ifindex, outlet: Arc::clone(&outlet), owed: 0 });
         let task = self.setup.commands.clone();
-        self.to_rib.push_back(RibInput::Up { info: Box::new(info), session: number, task });
+        self.to_rib.push_back(RibInput::Up { info: Box::new(info), session: number, task, outlet });
     }
 
     fn down(&mut self, down: &Down) {
@@ -312,12 +333,24 @@ impl Task {
         self.to_rib.push_back(RibInput::Down(self.setup.id, retain));
     }
 
-    /// Asks the RIB for more when the socket has taken nearly all.
-    fn pull(&mut self) {
+    /// Lets the RIB make more when the socket has taken nearly all.
+    fn give_credit(&mut self) {
         let Some(live) = &mut self.live else { return };
-        if !live.pulled && self.connections.queued(live.conn).is_some_and(|q| q < LOW_WATER) {
-            live.pulled = true;
-            self.to_rib.push_back(RibInput::Pull(self.setup.id));
+        while live.owed > 0 && self.connections.queued(live.conn).is_some_and(|q| q < LOW_WATER) {
+            live.owed -= 1;
+            if live.outlet.give() {
+                self.to_rib.push_back(RibInput::Pull(self.setup.id));
+            }
+        }
+    }
+
+    /// Gives the RIB what its queue has room for; for the rest the task waits.
+    fn hand_over(&mut self) {
+        while let Some(input) = self.to_rib.pop_front() {
+            match self.setup.rib.try_send(input) {
+                Ok(()) => {}
+                Err(TrySendError::Full(input) | TrySendError::Closed(input)) => return self.to_rib.push_front(input),
+            }
         }
     }
 

@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::Config;
+use crate::net::flow::IN_FLIGHT;
 
 /// Room in the RIB's queue.
 const ROOM: usize = 4;
-/// UPDATEs that are taken from the socket before reading pauses: the queue has Up and Pull too.
-const TAKEN: usize = ROOM - 2 + HELD_BACK;
+/// UPDATEs that are taken from the socket before reading pauses.
+const TAKEN: usize = IN_FLIGHT / UPDATE_LEN + 1;
+/// Octets of the smallest UPDATE.
+const UPDATE_LEN: usize = 23;
 
 const FILE: &str = r#"
 [bgp]
@@ -114,6 +117,15 @@ impl Bench {
         heard
     }
 
+    /// Sends TAKEN UPDATEs. All of them are read, and the last one's read is the one that goes over [`IN_FLIGHT`]: what is
+    /// sent from now on stays in the socket.
+    async fn fill(&mut self) {
+        self.write(&updates(TAKEN - 1)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.write(&updates(1)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
     async fn state(&self) -> State {
         let (answer, reply) = oneshot::channel();
         self.commands.send(Command::Status(answer)).await.unwrap();
@@ -128,9 +140,7 @@ fn hold_expired(message: &Message) -> bool {
 #[tokio::test]
 async fn rfc4271_6_5_a_busy_rib_does_not_end_the_session_and_keepalives_go_out() {
     let mut bench = Bench::new().await;
-    // One after the other, so that all but the first TAKEN and what one read brings stay in the socket.
-    bench.write(&updates(TAKEN)).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.fill().await;
     let mut heard = Vec::new();
     for _ in 0..16 {
         bench.write(&encoded(&Message::Keepalive)).await;
@@ -144,7 +154,7 @@ async fn rfc4271_6_5_a_busy_rib_does_not_end_the_session_and_keepalives_go_out()
     let mut arrived = 0;
     while arrived < TAKEN + 10 {
         match tokio::time::timeout(Duration::from_secs(1), bench.rib.recv()).await {
-            Ok(Some(RibInput::Update(..))) => arrived += 1,
+            Ok(Some(RibInput::Updates(_, updates, _held))) => arrived += updates.len(),
             Ok(Some(RibInput::Up { .. } | RibInput::Pull(_))) => {}
             other => panic!("after {arrived} UPDATEs: {}", other.is_ok_and(|o| o.is_some())),
         }
@@ -158,7 +168,7 @@ async fn rfc4271_6_5_a_busy_rib_does_not_end_the_session_and_keepalives_go_out()
 async fn rfc4271_6_5_a_silent_neighbour_is_noticed_while_reading_is_paused() {
     let mut bench = Bench::new().await;
     let start = Instant::now();
-    bench.write(&updates(TAKEN)).await;
+    bench.fill().await;
     let heard = bench.hear(Duration::from_secs(4)).await;
     assert!(heard.iter().any(hold_expired), "{heard:?}");
     assert!(start.elapsed() >= Duration::from_secs(3), "the stream ends with the NOTIFICATION");
