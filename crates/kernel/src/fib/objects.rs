@@ -72,6 +72,8 @@ pub(super) struct Objects {
     by_key: HashTable<Handle>,
     hasher: DefaultHashBuilder,
     by_id: HashMap<u32, Handle>,
+    /// The last object claimed for an IPv4 and for an IPv6 route: most claims are for the same again.
+    last: [Option<Handle>; 2],
     foreign: BTreeSet<u32>,
     next_id: u32,
     /// Objects whose users may have gone to zero.
@@ -88,6 +90,7 @@ impl Objects {
             by_key: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             by_id: HashMap::new(),
+            last: [None; 2],
             foreign: BTreeSet::new(),
             next_id: config.nexthop_id_base,
             suspects: BTreeSet::new(),
@@ -133,6 +136,15 @@ impl Objects {
 
     /// The object for a target of a route of `prefix`, new if there is none; counts the caller as a user.
     pub(super) fn claim(&mut self, prefix: &Prefix, target: &RouteTarget) -> Handle {
+        let [last_v4, last_v6] = self.last;
+        let last = if prefix.is_v4() { last_v4 } else { last_v6 };
+        if let Some(handle) = last
+            && let Some(object) = self.all.get_mut(handle.key())
+            && object.key.as_ref().is_some_and(|k| k.target == *target)
+        {
+            object.users += 1;
+            return handle;
+        }
         let handle = match target {
             RouteTarget::NextHops(hops) if hops.len() > 1 => self.claim_group(prefix, target, hops),
             RouteTarget::NextHops(hops) => self.claim_single(object_family(prefix, hops.first()), target),
@@ -142,6 +154,8 @@ impl Objects {
             object.users += 1;
             object.adopted = false;
         }
+        let [last_v4, last_v6] = &mut self.last;
+        *(if prefix.is_v4() { last_v4 } else { last_v6 }) = Some(handle);
         handle
     }
 
@@ -384,6 +398,7 @@ impl Objects {
         let object = self.all.remove(handle.key());
         self.by_id.remove(&object.id);
         // The handle may name another object from now on.
+        self.last = [None; 2];
         self.broken.remove(&handle);
         self.suspects.remove(&handle);
         for member in object.members {
