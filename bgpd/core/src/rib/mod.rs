@@ -22,12 +22,17 @@
 //!
 //! Standards: RFC 4271 §9, RFC 4456 §9, RFC 4486, RFC 4724, RFC 7313, RFC 2545 §3, RFC 8950.
 
+mod arena;
+mod attributes;
 pub mod decision;
 mod fib;
 mod graceful;
 mod hash;
+mod ids;
+mod index;
 mod loc_rib;
 mod next_hop;
+mod octets;
 mod origin;
 pub mod out;
 mod peers;
@@ -51,6 +56,7 @@ use loc_rib::{LocRib, NewPath};
 use out::AdjRibOut;
 use peers::{Peer, Session};
 
+pub use ids::{AttrId, DestId};
 pub use next_hop::Unresolved;
 pub use types::{
     Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibChange, FibEntry, FibState, FibTarget,

@@ -36,6 +36,17 @@ pub(super) const MAX_DEPTH: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct NextHopId(u32);
 
+impl NextHopId {
+    pub(super) fn index(self) -> u32 {
+        self.0
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_index(index: u32) -> NextHopId {
+        NextHopId(index)
+    }
+}
+
 /// How an address may be reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Reachability {

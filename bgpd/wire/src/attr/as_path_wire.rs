@@ -8,7 +8,7 @@ use crate::List;
 use crate::reader::Reader;
 
 impl AsPathSegmentType {
-    fn from_u8(v: u8) -> Option<AsPathSegmentType> {
+    pub(super) fn from_u8(v: u8) -> Option<AsPathSegmentType> {
         Some(match v {
             1 => AsPathSegmentType::Set,
             2 => AsPathSegmentType::Sequence,
@@ -18,7 +18,7 @@ impl AsPathSegmentType {
         })
     }
 
-    fn to_u8(self) -> u8 {
+    pub(super) fn to_u8(self) -> u8 {
         match self {
             AsPathSegmentType::Set => 1,
             AsPathSegmentType::Sequence => 2,

@@ -3,12 +3,14 @@
 
 mod as_path;
 mod as_path_wire;
+mod canonical;
 mod community;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub mod table;
 
 pub use as_path::{AsPath, AsPathSegment, AsPathSegmentType};
+pub use canonical::{decode_canonical, encode_canonical};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 
 use bytes::Bytes;

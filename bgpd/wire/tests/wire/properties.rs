@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bgp_wire::attr::{decode_canonical, encode_canonical};
 use bgp_wire::message::{HEADER_LEN, decode, encode, frame};
 use bgp_wire::update::{decode_update, encode_announce, encode_withdraw};
 use bgp_wire::{
@@ -228,6 +229,25 @@ fn heap(u: &bgp_wire::Update) -> usize {
         + a.extended_communities.capacity() * 8
         + a.large_communities.capacity() * 12
         + a.unknown.iter().map(|u| u.value.len() + size_of::<UnknownAttribute>()).sum::<usize>()
+}
+
+proptest! {
+    /// What is kept comes back, and only equal sets are equal octets.
+    #[test]
+    fn canonical_octets_are_the_attributes(a in attributes(), b in attributes()) {
+        let octets = |a: &PathAttributes| {
+            let mut out = Vec::new();
+            encode_canonical(a, &mut out);
+            out
+        };
+        let without = |a: &PathAttributes| PathAttributes { origin: Origin::Igp, med: None, local_pref: None, ..a.clone() };
+        prop_assert_eq!(decode_canonical(&octets(&a)), Some(without(&a)));
+        prop_assert_eq!(octets(&a) == octets(&b), without(&a) == without(&b));
+        // Cut short anywhere it is not read past its end.
+        for end in 0..octets(&a).len().min(64) {
+            let _ = decode_canonical(&octets(&a)[..end]);
+        }
+    }
 }
 
 proptest! {
