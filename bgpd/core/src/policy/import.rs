@@ -4,23 +4,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_wire::{AsPathSegmentType, Community, NextHop, PathAttributes, Role};
-use net_types::{Asn, Prefix, RouterId, bogon_asn, bogon_prefix};
+use net_types::{Asn, Bogon, Prefix, RouterId, bogon_asn, bogon_prefix};
 
 use super::tag;
-use super::types::{Change, ExplainStep, Outcome, Refusal, Rule, SessionFacts, explain, judge};
+use super::types::{Change, ExplainStep, Finding, Refusal, SessionFacts};
 use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
 
-/// What a rule may look at.
-pub struct ImportContext<'a> {
-    speaker: &'a SpeakerConfig,
-    neighbor: &'a NeighborConfig,
-    session: &'a SessionFacts,
-    prefix: &'a Prefix,
-    next_hop: &'a NextHop,
-    attributes: &'a PathAttributes,
+/// What the routes of one UPDATE share, and what they are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Ourselves.
+    pub speaker: &'a SpeakerConfig,
+    /// Who sent it.
+    pub neighbor: &'a NeighborConfig,
+    /// Over which session.
+    pub session: &'a SessionFacts,
+    /// As received.
+    pub next_hop: &'a NextHop,
+    /// As received.
+    pub attributes: &'a PathAttributes,
 }
 
-impl ImportContext<'_> {
+impl Arrival<'_> {
     fn ebgp(&self) -> bool {
         !self.neighbor.relation.is_internal()
     }
@@ -49,10 +54,28 @@ impl ImportContext<'_> {
     }
 }
 
-/// A check on a received route.
-pub type ImportCheck = fn(&ImportContext<'_>) -> Outcome;
+/// What a rule looks at.
+pub enum ImportCheck {
+    /// What the routes of an UPDATE share: asked once. Then the text of a refusal.
+    Set(fn(&Arrival<'_>) -> Finding, fn(&Arrival<'_>) -> String),
+    /// The prefix: asked for each route under the relationship's own filters, and there only.
+    Prefix(fn(&Arrival<'_>, &Prefix) -> Finding, fn(&Arrival<'_>, &Prefix) -> String),
+}
+
+/// One check on a received route.
+pub struct ImportRule {
+    /// Stable id.
+    pub id: &'static str,
+    /// The clause.
+    pub clause: &'static str,
+    /// What it demands, in one sentence.
+    pub sentence: &'static str,
+    /// The check.
+    pub check: ImportCheck,
+}
+
 /// A change to an accepted route; true if it changed something.
-pub type ImportChange = fn(&ImportContext<'_>, &mut PathAttributes) -> bool;
+pub type ImportChange = fn(&Arrival<'_>, &mut PathAttributes) -> bool;
 
 /// LOCAL_PREF by relationship: who pays us first, who we pay last.
 pub fn default_local_pref(relation: Relation) -> Option<u32> {
@@ -75,292 +98,302 @@ fn shortest(prefix: &Prefix) -> u8 {
 }
 
 /// Every check on a received route, in order.
-pub const RULES: &[Rule<ImportCheck>] = &[
-    Rule {
+pub const RULES: &[ImportRule] = &[
+    ImportRule {
         id: "policy-deny",
         clause: "RFC 8212 §2.1",
         sentence: "the neighbour has an import policy",
-        check: |c| match c.neighbor.policy {
-            PolicyMode::Deny => Outcome::Refuse(format!("policy of {} is deny", c.neighbor.name)),
-            PolicyMode::Relationship | PolicyMode::AcceptAll => Outcome::Pass,
-        },
+        check: ImportCheck::Set(
+            |c| Finding::refuse_if(c.neighbor.policy == PolicyMode::Deny),
+            |c| format!("policy of {} is deny", c.neighbor.name),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "collector",
         clause: "local",
         sentence: "nothing is taken from a route collector",
-        check: |c| match c.neighbor.relation {
-            Relation::Collector if c.neighbor.policy != PolicyMode::AcceptAll => {
-                Outcome::Refuse(format!("{} is a collector", c.neighbor.name))
-            }
-            _ => Outcome::Skip,
-        },
+        check: ImportCheck::Set(
+            |c| {
+                let refused = c.neighbor.relation == Relation::Collector && c.neighbor.policy != PolicyMode::AcceptAll;
+                if refused { Finding::Refuse } else { Finding::Skip }
+            },
+            |c| format!("{} is a collector", c.neighbor.name),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "as-loop",
         clause: "RFC 4271 §9.1.2",
         sentence: "our AS is not in AS_PATH more often than allowed",
-        check: |c| {
-            let own = c.speaker.local_as;
-            let seen = c.attributes.as_path.asns().filter(|&a| a == own).count();
-            if seen > usize::from(c.neighbor.allow_own_as) {
-                return Outcome::Refuse(format!("AS {own} stands {seen} times in {}", c.attributes.as_path));
-            }
-            Outcome::Pass
-        },
+        check: ImportCheck::Set(
+            |c| Finding::refuse_if(own_as_seen(c) > usize::from(c.neighbor.allow_own_as)),
+            |c| format!("AS {} stands {} times in {}", c.speaker.local_as, own_as_seen(c), c.attributes.as_path),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "originator-id",
         clause: "RFC 4456 §8",
         sentence: "ORIGINATOR_ID is not our own identifier",
-        check: |c| match c.attributes.originator_id {
-            _ if c.ebgp() => Outcome::Skip,
-            Some(o) if o == c.speaker.router_id => Outcome::Refuse(format!("ORIGINATOR_ID is {o}, our own")),
-            Some(_) => Outcome::Pass,
-            None => Outcome::Skip,
-        },
+        check: ImportCheck::Set(
+            |c| match c.attributes.originator_id {
+                _ if c.ebgp() => Finding::Skip,
+                Some(o) => Finding::refuse_if(o == c.speaker.router_id),
+                None => Finding::Skip,
+            },
+            |c| format!("ORIGINATOR_ID is {}, our own", c.speaker.router_id),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "cluster-loop",
         clause: "RFC 4456 §8",
         sentence: "CLUSTER_LIST does not hold our own cluster",
-        check: |c| {
-            let own = c.cluster_id();
-            match c.attributes.cluster_list.as_slice() {
-                _ if c.ebgp() => Outcome::Skip,
-                [] => Outcome::Skip,
-                list if list.contains(&own) => Outcome::Refuse(format!("CLUSTER_LIST holds {own}, our own cluster")),
-                _ => Outcome::Pass,
-            }
-        },
+        check: ImportCheck::Set(
+            |c| {
+                if c.ebgp() || c.attributes.cluster_list.is_empty() {
+                    return Finding::Skip;
+                }
+                Finding::refuse_if(c.attributes.cluster_list.contains(&c.cluster_id()))
+            },
+            |c| format!("CLUSTER_LIST holds {}, our own cluster", c.cluster_id()),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "next-hop-address",
         clause: "RFC 4271 §6.3",
         sentence: "the next hop is a host address and not one of ours",
-        check: next_hop_address,
+        check: ImportCheck::Set(
+            |c| Finding::refuse_if(no_host(c.next_hop) || our_next_hop(c).is_some()),
+            |c| match our_next_hop(c) {
+                Some(ours) if !no_host(c.next_hop) => format!("next hop {ours} is our own address"),
+                _ => format!("next hop {} is no host address", address_of(c.next_hop)),
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "first-as",
         clause: "RFC 4271 §6.3",
         sentence: "the leftmost AS is the neighbour's",
-        check: |c| {
-            if !c.ebgp() || !c.neighbor.enforce_first_as || c.neighbor.relation == Relation::RouteServer {
-                return Outcome::Skip;
-            }
-            match c.attributes.as_path.neighbor_as() {
-                Some(a) if a == c.session.remote_as => Outcome::Pass,
-                Some(a) => Outcome::Refuse(format!("leftmost AS is {a}, the neighbour's is {}", c.session.remote_as)),
-                None => Outcome::Refuse(format!("AS_PATH {:?} names no neighbour", c.attributes.as_path.to_string())),
-            }
-        },
+        check: ImportCheck::Set(
+            |c| {
+                if !c.ebgp() || !c.neighbor.enforce_first_as || c.neighbor.relation == Relation::RouteServer {
+                    return Finding::Skip;
+                }
+                Finding::refuse_if(c.attributes.as_path.neighbor_as() != Some(c.session.remote_as))
+            },
+            |c| match c.attributes.as_path.neighbor_as() {
+                Some(a) => format!("leftmost AS is {a}, the neighbour's is {}", c.session.remote_as),
+                None => format!("AS_PATH {:?} names no neighbour", c.attributes.as_path.to_string()),
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "otc-leak",
         clause: "RFC 9234 §5",
         sentence: "OTC does not prove a route leak",
-        check: |c| match (c.role(), c.attributes.otc) {
-            _ if !c.ebgp() => Outcome::Skip,
-            (None, _) | (_, None) => Outcome::Skip,
-            // From a customer or a route server's client: whatever the value.
-            (Some(Role::Provider | Role::RouteServer), Some(otc)) => {
-                Outcome::Refuse(format!("OTC {otc} on a route from a {}: a leak", c.neighbor.relation))
-            }
-            (Some(Role::Peer), Some(otc)) if otc != c.session.remote_as => {
-                Outcome::Refuse(format!("OTC {otc} from peer AS {}: a leak", c.session.remote_as))
-            }
-            _ => Outcome::Pass,
-        },
+        check: ImportCheck::Set(
+            |c| match (c.role(), c.attributes.otc) {
+                _ if !c.ebgp() => Finding::Skip,
+                (None, _) | (_, None) => Finding::Skip,
+                // From a customer or a route server's client: whatever the value.
+                (Some(Role::Provider | Role::RouteServer), Some(_)) => Finding::Refuse,
+                (Some(Role::Peer), Some(otc)) => Finding::refuse_if(otc != c.session.remote_as),
+                _ => Finding::Pass,
+            },
+            |c| {
+                let otc = c.attributes.otc.unwrap_or(Asn(0));
+                match c.role() {
+                    Some(Role::Peer) => format!("OTC {otc} from peer AS {}: a leak", c.session.remote_as),
+                    _ => format!("OTC {otc} on a route from a {}: a leak", c.neighbor.relation),
+                }
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "default-route",
         clause: "RFC 7454 §6.1.6",
         sentence: "no default route from outside",
-        check: |c| match c.prefix.is_default() {
-            _ if !c.filtered() => Outcome::Skip,
-            true => Outcome::Refuse(format!("{} is the default route", c.prefix)),
-            false => Outcome::Pass,
-        },
+        check: ImportCheck::Prefix(
+            |_, p| Finding::refuse_if(p.is_default()),
+            |_, p| format!("{p} is the default route"),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "bogon-prefix",
         clause: "RFC 7454 §6.1.1",
         sentence: "the prefix is not special-purpose space",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            match bogon_prefix(c.prefix, c.speaker.lab) {
-                Some(b) => Outcome::Refuse(format!("{} overlaps {} space ({})", c.prefix, b.what, b.source)),
-                None => Outcome::Pass,
-            }
-        },
+        check: ImportCheck::Prefix(
+            |c, p| Finding::refuse_if(bogon_prefix(p, c.speaker.lab).is_some()),
+            |c, p| match bogon_prefix(p, c.speaker.lab) {
+                Some(b) => format!("{p} overlaps {} space ({})", b.what, b.source),
+                None => String::new(),
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "own-prefix",
         clause: "RFC 7454 §6.1.4",
         sentence: "own space does not come from outside",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            let space = c.speaker.own_prefixes.iter().chain(&c.speaker.internal_prefixes);
-            match space.into_iter().find(|own| own.covers(c.prefix)) {
-                Some(own) => Outcome::Refuse(format!("{} lies in {own}, our own space", c.prefix)),
-                None => Outcome::Pass,
-            }
-        },
+        check: ImportCheck::Prefix(
+            |c, p| Finding::refuse_if(own_space(c, p).is_some()),
+            |c, p| own_space(c, p).map_or_else(String::new, |own| format!("{p} lies in {own}, our own space")),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "prefix-length",
         clause: "RFC 7454 §6.1.3",
         sentence: "the prefix is not too long, nor (customers aside) too short",
-        check: |c| {
-            if !c.filtered() || c.prefix.is_default() {
-                return Outcome::Skip;
-            }
-            let (low, high) = (shortest(c.prefix), longest(c.prefix));
-            if c.prefix.len() > high {
-                return Outcome::Refuse(format!("{} is longer than /{high}", c.prefix));
-            }
-            if c.prefix.len() < low && !c.customer() {
-                return Outcome::Refuse(format!("{} is shorter than /{low}", c.prefix));
-            }
-            Outcome::Pass
-        },
+        check: ImportCheck::Prefix(
+            |c, p| {
+                if p.is_default() {
+                    return Finding::Skip;
+                }
+                Finding::refuse_if(p.len() > longest(p) || p.len() < shortest(p) && !c.customer())
+            },
+            |_, p| {
+                if p.len() > longest(p) {
+                    return format!("{p} is longer than /{}", longest(p));
+                }
+                format!("{p} is shorter than /{}", shortest(p))
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "as-set",
         clause: "RFC 9774 §3",
         sentence: "AS_PATH holds no AS_SET",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            let set = |k| matches!(k, AsPathSegmentType::Set | AsPathSegmentType::ConfedSet);
-            if c.attributes.as_path.segments.iter().any(|s| set(s.kind)) {
-                return Outcome::Refuse(format!("AS_SET in {}", c.attributes.as_path));
-            }
-            Outcome::Pass
-        },
+        check: ImportCheck::Set(
+            |c| {
+                if !c.filtered() {
+                    return Finding::Skip;
+                }
+                let set = |k| matches!(k, AsPathSegmentType::Set | AsPathSegmentType::ConfedSet);
+                Finding::refuse_if(c.attributes.as_path.segments.iter().any(|s| set(s.kind)))
+            },
+            |c| format!("AS_SET in {}", c.attributes.as_path),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "as-path-length",
         clause: "local (RFC 7454 §9)",
         sentence: "AS_PATH is not longer than the limit",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            let (n, limit) = (c.attributes.as_path.asns().count(), c.neighbor.max_as_path);
-            if n > limit {
-                return Outcome::Refuse(format!("AS_PATH of {n} AS numbers, limit {limit}"));
-            }
-            Outcome::Pass
-        },
+        check: ImportCheck::Set(
+            |c| {
+                if !c.filtered() {
+                    return Finding::Skip;
+                }
+                Finding::refuse_if(c.attributes.as_path.asns().count() > c.neighbor.max_as_path)
+            },
+            |c| {
+                let (n, limit) = (c.attributes.as_path.asns().count(), c.neighbor.max_as_path);
+                format!("AS_PATH of {n} AS numbers, limit {limit}")
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "bogon-asn",
         clause: "RFC 7454 §9",
         sentence: "AS_PATH holds no private, reserved or documentation AS number",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            for asn in c.attributes.as_path.asns() {
-                // A customer's private number is let in where the configuration names it, and stripped on the way out.
-                if asn.is_private() && c.named_for_customer(asn) {
-                    continue;
-                }
-                if let Some(b) = bogon_asn(asn, c.speaker.lab) {
-                    return Outcome::Refuse(format!("AS {asn} in AS_PATH is {} ({})", b.what, b.source));
-                }
-            }
-            Outcome::Pass
-        },
+        check: ImportCheck::Set(
+            |c| if c.filtered() { Finding::refuse_if(bogon_in_path(c).is_some()) } else { Finding::Skip },
+            |c| match bogon_in_path(c) {
+                Some((asn, b)) => format!("AS {asn} in AS_PATH is {} ({})", b.what, b.source),
+                None => String::new(),
+            },
+        ),
     },
-    Rule {
+    ImportRule {
         id: "next-hop-third-party",
         clause: "RFC 4271 §6.3",
         sentence: "the next hop is the neighbour or on the shared subnet",
-        check: third_party_next_hop,
+        check: ImportCheck::Set(third_party_next_hop, |c| {
+            format!("next hop {} is neither {} nor on its subnet", address_of(c.next_hop), c.session.address)
+        }),
     },
-    Rule {
+    ImportRule {
         id: "customer-prefix",
         clause: "RFC 7454 §6.3",
         sentence: "a customer announces only what is declared for it",
-        check: |c| {
-            if !c.filtered() || !c.customer() {
-                return Outcome::Skip;
-            }
-            match c.neighbor.allowed_prefixes.iter().find(|p| p.covers(c.prefix)) {
-                Some(_) => Outcome::Pass,
-                None => {
-                    Outcome::Refuse(format!("{} is not among the allowed prefixes of {}", c.prefix, c.neighbor.name))
+        check: ImportCheck::Prefix(
+            |c, p| {
+                if !c.customer() {
+                    return Finding::Skip;
                 }
-            }
-        },
+                Finding::refuse_if(!c.neighbor.allowed_prefixes.iter().any(|allowed| allowed.covers(p)))
+            },
+            |c, p| format!("{p} is not among the allowed prefixes of {}", c.neighbor.name),
+        ),
     },
-    Rule {
+    ImportRule {
         id: "customer-origin",
         clause: "RFC 7454 §9",
         sentence: "a customer's routes begin at its own or a declared AS",
-        check: |c| {
-            if !c.filtered() || !c.customer() {
-                return Outcome::Skip;
-            }
-            match c.attributes.as_path.origin_as() {
-                Some(a) if c.named_for_customer(a) => Outcome::Pass,
-                Some(a) => Outcome::Refuse(format!("origin AS {a} is not declared for {}", c.neighbor.name)),
-                None => Outcome::Refuse("AS_PATH names no origin".to_owned()),
-            }
-        },
+        check: ImportCheck::Set(
+            |c| {
+                if !c.filtered() || !c.customer() {
+                    return Finding::Skip;
+                }
+                let origin = c.attributes.as_path.origin_as();
+                Finding::refuse_if(!origin.is_some_and(|a| c.named_for_customer(a)))
+            },
+            |c| match c.attributes.as_path.origin_as() {
+                Some(a) => format!("origin AS {a} is not declared for {}", c.neighbor.name),
+                None => "AS_PATH names no origin".to_owned(),
+            },
+        ),
     },
 ];
 
-fn next_hop_address(c: &ImportContext<'_>) -> Outcome {
-    let address = address_of(c.next_hop);
-    let ours = |a: IpAddr| {
-        a == c.session.local_address
-            || c.session.local_ipv4.is_some_and(|o| a == IpAddr::V4(o))
-            || c.session.local_ipv6.is_some_and(|o| a == IpAddr::V6(o))
-            || c.session.link_local.is_some_and(|o| a == IpAddr::V6(o))
+fn own_as_seen(c: &Arrival<'_>) -> usize {
+    c.attributes.as_path.asns().filter(|&a| a == c.speaker.local_as).count()
+}
+
+fn own_space<'a>(c: &Arrival<'a>, prefix: &Prefix) -> Option<&'a Prefix> {
+    c.speaker.own_prefixes.iter().chain(&c.speaker.internal_prefixes).find(|own| own.covers(prefix))
+}
+
+/// A customer's private number is let in where the configuration names it, and stripped on the way out.
+fn bogon_in_path(c: &Arrival<'_>) -> Option<(Asn, Bogon)> {
+    let unnamed = |a: &Asn| !(a.is_private() && c.named_for_customer(*a));
+    c.attributes.as_path.asns().filter(unnamed).find_map(|a| Some((a, bogon_asn(a, c.speaker.lab)?)))
+}
+
+fn no_host(next_hop: &NextHop) -> bool {
+    let address = address_of(next_hop);
+    address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || matches!(address, IpAddr::V4(a) if a.octets()[0] == 0 || a.octets()[0] >= 240)
+}
+
+/// The address in the next hop that is our own.
+fn our_next_hop(c: &Arrival<'_>) -> Option<IpAddr> {
+    let ours = |a: &IpAddr| {
+        *a == c.session.local_address
+            || c.session.local_ipv4.is_some_and(|o| *a == IpAddr::V4(o))
+            || c.session.local_ipv6.is_some_and(|o| *a == IpAddr::V6(o))
+            || c.session.link_local.is_some_and(|o| *a == IpAddr::V6(o))
     };
-    if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
-        return Outcome::Refuse(format!("next hop {address} is no host address"));
-    }
-    if matches!(address, IpAddr::V4(a) if a.octets()[0] == 0 || a.octets()[0] >= 240) {
-        return Outcome::Refuse(format!("next hop {address} is no host address"));
-    }
-    if ours(address) {
-        return Outcome::Refuse(format!("next hop {address} is our own address"));
-    }
-    if let NextHop::V6 { link_local: Some(l), .. } = *c.next_hop
-        && ours(IpAddr::V6(l))
-    {
-        return Outcome::Refuse(format!("next hop {l} is our own address"));
-    }
-    Outcome::Pass
+    let second = match *c.next_hop {
+        NextHop::V6 { link_local, .. } => link_local.map(IpAddr::V6),
+        NextHop::V4(_) => None,
+    };
+    [Some(address_of(c.next_hop)), second].into_iter().flatten().find(ours)
 }
 
 /// RFC 4271 §6.3 for a neighbour one hop away; a multihop session shares no subnet with us and is not asked.
-fn third_party_next_hop(c: &ImportContext<'_>) -> Outcome {
+fn third_party_next_hop(c: &Arrival<'_>) -> Finding {
     if !c.filtered() || c.neighbor.multihop.is_some() {
-        return Outcome::Skip;
+        return Finding::Skip;
     }
     let address = address_of(c.next_hop);
     let link_local = |a: IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
     if address == c.session.address || link_local(address) || c.session.connected.iter().any(|p| p.contains(address)) {
-        return Outcome::Pass;
+        return Finding::Pass;
     }
     let subnet_known = c.session.connected.iter().any(|p| p.is_v4() == address.is_ipv4() && !link_local(p.addr()));
     let comparable = address.is_ipv4() == c.session.address.is_ipv4() && !link_local(c.session.address);
     // Without the subnet, the neighbour's own address says enough, except at a route server, whose next hops are always
     // others', and where the session runs over another family.
-    if subnet_known || (comparable && c.neighbor.relation != Relation::RouteServer) {
-        return Outcome::Refuse(format!("next hop {address} is neither {} nor on its subnet", c.session.address));
-    }
-    Outcome::Pass
+    Finding::refuse_if(subnet_known || (comparable && c.neighbor.relation != Relation::RouteServer))
 }
 
 fn address_of(next_hop: &NextHop) -> IpAddr {
@@ -439,8 +472,54 @@ pub const CHANGES: &[Change<ImportChange>] = &[
     },
 ];
 
-/// Judges a received route. On success: the attributes for the decision process, the same `Arc` when nothing changed.
-/// iBGP routes are judged by the protocol's own rules only (AS loop, RFC 4456 §8, next hop); `accept-all` likewise.
+/// A rule's place in [`RULES`].
+pub type RuleId = u8;
+
+/// What became of an attribute set, whatever the prefix.
+#[derive(Debug)]
+pub struct SetVerdict {
+    /// The first rule that refuses it.
+    pub refused: Option<RuleId>,
+    /// The attributes for the decision process where they are not those received.
+    pub changed: Option<PathAttributes>,
+    /// Rules about prefixes are asked.
+    prefixes: bool,
+}
+
+fn numbered() -> impl Iterator<Item = (RuleId, &'static ImportRule)> {
+    (0..).zip(RULES)
+}
+
+/// The id of a rule; empty for no rule's place.
+pub fn rule_id(rule: RuleId) -> &'static str {
+    RULES.get(usize::from(rule)).map_or("", |r| r.id)
+}
+
+impl Arrival<'_> {
+    /// Asks the rules that do not look at the prefix and makes the changes. iBGP routes are judged by the protocol's own
+    /// rules only (AS loop, RFC 4456 §8, next hop), and not changed; `accept-all` likewise.
+    pub fn judge(&self) -> SetVerdict {
+        let refuses =
+            |rule: &ImportRule| matches!(rule.check, ImportCheck::Set(check, _) if check(self) == Finding::Refuse);
+        let refused = numbered().find(|(_, rule)| refuses(rule)).map(|(at, _)| at);
+        let changed = if refused.is_none() { change(self, |_, _| {}) } else { None };
+        SetVerdict { refused, changed, prefixes: self.filtered() }
+    }
+}
+
+impl SetVerdict {
+    /// The first rule that refuses a route of the set to this prefix; the set's own where none before it does.
+    pub fn refuses(&self, arrival: &Arrival<'_>, prefix: &Prefix) -> Option<RuleId> {
+        if !self.prefixes {
+            return self.refused;
+        }
+        let before = numbered().take(self.refused.map_or(RULES.len(), usize::from));
+        let refuses = |rule: &ImportRule| matches!(rule.check, ImportCheck::Prefix(check, _) if check(arrival, prefix) == Finding::Refuse);
+        before.into_iter().find(|(_, rule)| refuses(rule)).map(|(at, _)| at).or(self.refused)
+    }
+}
+
+/// Judges one received route. On success: the attributes for the decision process, the same `Arc` when nothing changed.
 pub fn import(
     speaker: &SpeakerConfig,
     neighbor: &NeighborConfig,
@@ -449,9 +528,22 @@ pub fn import(
     next_hop: &NextHop,
     attributes: &Arc<PathAttributes>,
 ) -> Result<Arc<PathAttributes>, Refusal> {
-    let context = ImportContext { speaker, neighbor, session, prefix, next_hop, attributes };
-    judge(RULES, |check| check(&context))?;
-    Ok(change(&context, |_, _| {}).map_or_else(|| Arc::clone(attributes), Arc::new))
+    let arrival = Arrival { speaker, neighbor, session, next_hop, attributes };
+    let verdict = arrival.judge();
+    match verdict.refuses(&arrival, prefix) {
+        Some(rule) => Err(refusal(rule, &arrival, prefix)),
+        None => Ok(verdict.changed.map_or_else(|| Arc::clone(attributes), Arc::new)),
+    }
+}
+
+/// A refusal with its text.
+pub fn refusal(rule: RuleId, arrival: &Arrival<'_>, prefix: &Prefix) -> Refusal {
+    let detail = match RULES.get(usize::from(rule)).map(|r| &r.check) {
+        Some(ImportCheck::Set(_, why)) => why(arrival),
+        Some(ImportCheck::Prefix(_, why)) => why(arrival, prefix),
+        None => String::new(),
+    };
+    Refusal { rule: rule_id(rule), detail }
 }
 
 /// Every rule and change that concerns the route, walked to the end: the reasons behind [`import`]'s verdict.
@@ -463,11 +555,23 @@ pub fn explain_import(
     next_hop: &NextHop,
     attributes: &Arc<PathAttributes>,
 ) -> Vec<ExplainStep> {
-    let context = ImportContext { speaker, neighbor, session, prefix, next_hop, attributes };
+    let arrival = Arrival { speaker, neighbor, session, next_hop, attributes };
     let mut steps = Vec::new();
-    explain(RULES, |check| check(&context), &mut steps);
+    for (at, rule) in numbered() {
+        let finding = match rule.check {
+            ImportCheck::Set(check, _) => check(&arrival),
+            ImportCheck::Prefix(check, _) if arrival.filtered() => check(&arrival, prefix),
+            ImportCheck::Prefix(..) => Finding::Skip,
+        };
+        let detail = match finding {
+            Finding::Skip => continue,
+            Finding::Pass => rule.sentence.to_owned(),
+            Finding::Refuse => refusal(at, &arrival, prefix).detail,
+        };
+        steps.push(ExplainStep { rule: rule.id, clause: rule.clause, pass: finding == Finding::Pass, detail });
+    }
     if steps.iter().all(|s| s.pass) {
-        change(&context, |row, after| {
+        change(&arrival, |row, after| {
             let detail = match (row.id, after.local_pref) {
                 ("local-pref", Some(value)) => format!("{}: {value}", row.sentence),
                 _ => row.sentence.to_owned(),
@@ -479,16 +583,16 @@ pub fn explain_import(
 }
 
 fn change(
-    context: &ImportContext<'_>,
+    arrival: &Arrival<'_>,
     mut seen: impl FnMut(&Change<ImportChange>, &PathAttributes),
 ) -> Option<PathAttributes> {
-    if !context.ebgp() {
+    if !arrival.ebgp() {
         return None;
     }
-    let mut attributes = context.attributes.clone();
+    let mut attributes = arrival.attributes.clone();
     let mut changed = false;
     for row in CHANGES {
-        if (row.apply)(context, &mut attributes) {
+        if (row.apply)(arrival, &mut attributes) {
             changed = true;
             seen(row, &attributes);
         }

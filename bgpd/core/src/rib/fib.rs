@@ -1,50 +1,73 @@
 //! What the kernel should hold: one want a prefix, with the number that its confirmation must carry.
 //!
-//! A change of the best path's resolved next hops makes a new want with a new cookie and puts the prefix in the queue
-//! once; [`super::Rib::poll_fib`] takes the want as it is then, so a prefix that flaps ten times between two polls costs
-//! one write. A confirmation of an older want is told by its cookie and ignored.
+//! A change of the best path's resolved next hops makes a new want with a new number (the cookie) and puts the destination
+//! in the queue once; [`super::Rib::poll_fib`] takes the want as it is then, so a prefix that flaps ten times between two
+//! polls costs one write. A confirmation of an older want is told by its cookie and ignored. Cookies are one counter for
+//! the whole table, so that a prefix that went and came again is not confirmed by an answer to its former life; the counter
+//! comes round after 2^32 wants, which is no trouble as an answer is never that old.
+//!
+//! Targets are few: each distinct one is kept once and named by a number.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::num::NonZeroU32;
 
-use net_types::Prefix;
-
+use super::arena::Arena;
+use super::ids::DestId;
+use super::table::Slot;
 use super::types::{FibState, FibTarget};
 
-/// A destination's want.
+/// Room of the queue that is kept once it is empty: a table's worth of wants is not held in reserve.
+const KEPT: usize = 1024;
+
+/// Names a [`FibTarget`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct TargetId(NonZeroU32);
+
+#[derive(Debug)]
+struct Kept {
+    target: FibTarget,
+    refs: u32,
+}
+
+/// Each distinct target once.
 #[derive(Debug, Default)]
-pub(super) struct FibSlot {
-    pub(super) target: Option<Arc<FibTarget>>,
-    /// Names the want; 0 before the first.
-    pub(super) cookie: u64,
-    pub(super) state: SlotState,
-    /// In the queue.
-    pub(super) queued: bool,
-    /// A want was handed out since the last removal: the kernel may hold a route.
-    pub(super) handed_out: bool,
+pub(super) struct Targets {
+    kept: Arena<Kept>,
+    by_target: BTreeMap<FibTarget, TargetId>,
 }
 
-/// [`FibState`] of a slot; failure texts are kept aside, they are rare.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum SlotState {
-    #[default]
-    NotWanted,
-    Pending,
-    Installed,
-    Failed,
-}
-
-impl FibSlot {
-    pub(super) fn is_idle(&self) -> bool {
-        self.target.is_none() && !self.queued && !self.handed_out
+impl Targets {
+    fn index(id: TargetId) -> u32 {
+        id.0.get() - 1
     }
 
-    pub(super) fn state(&self) -> FibState {
-        match self.state {
-            SlotState::NotWanted => FibState::NotWanted,
-            SlotState::Pending => FibState::Pending,
-            SlotState::Installed => FibState::Installed,
-            SlotState::Failed => FibState::Failed,
+    /// The number of a target; the caller holds one reference to it.
+    pub(super) fn intern(&mut self, target: FibTarget) -> TargetId {
+        if let Some(&id) = self.by_target.get(&target) {
+            self.retain(id);
+            return id;
+        }
+        let id = TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: target.clone(), refs: 1 })));
+        self.by_target.insert(target, id);
+        id
+    }
+
+    pub(super) fn get(&self, id: TargetId) -> Option<&FibTarget> {
+        self.kept.get(Targets::index(id)).map(|k| &k.target)
+    }
+
+    pub(super) fn retain(&mut self, id: TargetId) {
+        if let Some(kept) = self.kept.get_mut(Targets::index(id)) {
+            kept.refs += 1;
+        }
+    }
+
+    pub(super) fn release(&mut self, id: TargetId) {
+        let Some(kept) = self.kept.get_mut(Targets::index(id)) else { return };
+        kept.refs -= 1;
+        if kept.refs == 0 {
+            self.by_target.remove(&kept.target);
+            self.kept.free(Targets::index(id));
         }
     }
 }
@@ -52,13 +75,14 @@ impl FibSlot {
 /// The queue of wants and what is counted about them.
 #[derive(Debug, Default)]
 pub(super) struct FibWants {
-    queue: VecDeque<Prefix>,
-    last_cookie: u64,
-    errors: BTreeMap<Prefix, String>,
+    pub(super) targets: Targets,
+    queue: VecDeque<DestId>,
+    last_cookie: u32,
+    errors: BTreeMap<DestId, String>,
     /// By family: IPv4, IPv6.
     counts: [FibCounts; 2],
     /// Wants of the first decision without an answer, and the last cookie among them.
-    first: Option<(usize, u64)>,
+    first: Option<(usize, u32)>,
 }
 
 /// Slots of one family by state.
@@ -70,60 +94,64 @@ pub(super) struct FibCounts {
 }
 
 impl FibWants {
-    /// Wants `target` for `prefix` from now on. False if that is what it already wants.
-    pub(super) fn want(&mut self, prefix: &Prefix, slot: &mut FibSlot, target: Option<Arc<FibTarget>>) -> bool {
-        let same = match (&slot.target, &target) {
-            (None, None) => true,
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
-            _ => false,
-        };
-        if same {
-            return false;
+    /// Wants `target` for a destination from now on.
+    pub(super) fn want(&mut self, id: DestId, slot: &mut Slot, target: Option<TargetId>) {
+        if slot.target == target {
+            return;
+        }
+        if let Some(new) = target {
+            self.targets.retain(new);
+        }
+        if let Some(old) = slot.target {
+            self.targets.release(old);
         }
         // The old want is over, whatever its answer will be.
-        self.set_state(prefix, slot, SlotState::NotWanted);
-        self.last_cookie += 1;
+        self.set_state(id, slot, FibState::NotWanted);
+        self.last_cookie = self.last_cookie.wrapping_add(1);
         slot.cookie = self.last_cookie;
-        let state = if target.is_some() { SlotState::Pending } else { SlotState::NotWanted };
-        self.set_state(prefix, slot, state);
+        self.set_state(id, slot, if target.is_some() { FibState::Pending } else { FibState::NotWanted });
         slot.target = target;
-        if !slot.queued {
-            slot.queued = true;
-            self.queue.push_back(*prefix);
+        if !slot.is_queued() {
+            slot.set_queued(true);
+            self.queue.push_back(id);
         }
-        true
     }
 
     /// Moves a slot to another state and keeps the counts and texts true.
-    pub(super) fn set_state(&mut self, prefix: &Prefix, slot: &mut FibSlot, state: SlotState) {
+    pub(super) fn set_state(&mut self, id: DestId, slot: &mut Slot, state: FibState) {
+        let old = slot.fib_state();
         let [v4, v6] = &mut self.counts;
-        let counts = if prefix.is_v4() { v4 } else { v6 };
-        let mut of = |state: SlotState, by: isize| {
+        let counts = if id.is_v4() { v4 } else { v6 };
+        let mut of = |state: FibState, by: isize| {
             let count = match state {
-                SlotState::NotWanted => return,
-                SlotState::Pending => &mut counts.pending,
-                SlotState::Installed => &mut counts.installed,
-                SlotState::Failed => &mut counts.failed,
+                FibState::NotWanted => return,
+                FibState::Pending => &mut counts.pending,
+                FibState::Installed => &mut counts.installed,
+                FibState::Failed => &mut counts.failed,
             };
             *count = count.saturating_add_signed(by);
         };
-        of(slot.state, -1);
+        of(old, -1);
         of(state, 1);
         if let Some((left, last)) = &mut self.first
-            && slot.state == SlotState::Pending
-            && slot.cookie <= *last
+            && old == FibState::Pending
+            && last.wrapping_sub(slot.cookie) < 1 << 31
         {
             *left = left.saturating_sub(1);
         }
-        if slot.state == SlotState::Failed && state != SlotState::Failed {
-            self.errors.remove(prefix);
+        if old == FibState::Failed && state != FibState::Failed {
+            self.errors.remove(&id);
         }
-        slot.state = state;
+        slot.set_fib_state(state);
     }
 
-    /// The next prefix whose want may have changed.
-    pub(super) fn pop(&mut self) -> Option<Prefix> {
-        self.queue.pop_front()
+    /// The next destination whose want may have changed.
+    pub(super) fn pop(&mut self) -> Option<DestId> {
+        let next = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        next
     }
 
     /// Every want is handed out.
@@ -131,12 +159,12 @@ impl FibWants {
         self.queue.is_empty()
     }
 
-    pub(super) fn set_error(&mut self, prefix: &Prefix, error: String) {
-        self.errors.insert(*prefix, error);
+    pub(super) fn set_error(&mut self, id: DestId, error: String) {
+        self.errors.insert(id, error);
     }
 
-    pub(super) fn error(&self, prefix: &Prefix) -> &str {
-        self.errors.get(prefix).map_or("", String::as_str)
+    pub(super) fn error(&self, id: DestId) -> &str {
+        self.errors.get(&id).map_or("", String::as_str)
     }
 
     pub(super) fn counts(&self, v4: bool) -> FibCounts {
@@ -152,5 +180,10 @@ impl FibWants {
     /// Wants of the first decision that have no answer yet; later ones do not count.
     pub(super) fn first_left(&self) -> usize {
         self.first.map_or(0, |(left, _)| left)
+    }
+
+    /// Octets taken from the allocator by the queue.
+    pub(super) fn octets(&self) -> usize {
+        self.queue.capacity() * size_of::<DestId>()
     }
 }

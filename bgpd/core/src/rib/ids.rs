@@ -6,7 +6,7 @@ use net_types::Family;
 
 /// A destination: its place in the arena of its family. The top bit says IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct DestId(pub(super) u32);
+pub(crate) struct DestId(pub(super) u32);
 
 impl DestId {
     const V6: u32 = 1 << 31;
@@ -20,24 +20,24 @@ impl DestId {
     }
 
     /// True for IPv4.
-    pub fn is_v4(self) -> bool {
+    pub(super) fn is_v4(self) -> bool {
         self.0 & DestId::V6 == 0
     }
 
     /// The family whose arena it is a place of.
-    pub fn family(self) -> Family {
+    pub(super) fn family(self) -> Family {
         if self.is_v4() { Family::IPV4_UNICAST } else { Family::IPV6_UNICAST }
     }
 
     /// The place in the family's arena: small numbers, given out again.
-    pub fn index(self) -> u32 {
+    pub(super) fn index(self) -> u32 {
         self.0 & !DestId::V6
     }
 }
 
 /// An attribute set with its next hop, in the [`super::attributes::AttrPool`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AttrId(NonZeroU32);
+pub(crate) struct AttrId(NonZeroU32);
 
 impl AttrId {
     /// One more than the index, so that zero means none.
@@ -50,12 +50,12 @@ impl AttrId {
     }
 
     /// As a number that is never zero.
-    pub fn get(self) -> u32 {
+    pub(super) fn get(self) -> u32 {
         self.0.get()
     }
 
     /// The set of a number that [`AttrId::get`] gave; `None` for zero.
-    pub fn from_u32(number: u32) -> Option<AttrId> {
+    pub(super) fn from_u32(number: u32) -> Option<AttrId> {
         NonZeroU32::new(number).map(AttrId)
     }
 }

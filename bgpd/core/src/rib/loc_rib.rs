@@ -1,105 +1,117 @@
 //! The tables and what keeps them true to one another: paths in, decision, next hops, wants for the FIB.
 //!
-//! Every change of a path ends in [`LocRib::decide`] of its prefix. A decision may change how other prefixes' next hops
-//! resolve, so [`LocRib::settle`] runs afterwards: it resolves again the next hops inside each changed prefix and decides
-//! their dependents, until nothing moves. Routes that resolve through one another could go round for ever; a next hop that
-//! comes up more than [`MAX_RESOLUTIONS`] times in one settling is put out of use until something outside changes.
+//! Every change of a path ends in a decision of its prefix ([`super::choose`]). A decision may change how other prefixes'
+//! next hops resolve ([`super::resolve`]); what follows from that, and everything else that is about the whole table, is
+//! done in slices by [`super::sweep`].
 //!
-//! Invariants after `settle`: for each prefix, `best` is the winner of [`super::decision`] over its usable paths, the
-//! FIB slot's target is that path's resolved next hop, and the next-hop index lists exactly the prefixes with a path on
-//! each next hop. While `deferred`, paths are stored and nothing is decided (RFC 4724 §4.1).
+//! Invariants once the sweep is idle: for each prefix the first path is the winner of [`super::decision`] over its usable
+//! paths if there is one, and the FIB's target is that path's resolved next hop. Until then a prefix that the sweep has not
+//! reached has the best path of before. While `deferred`, paths are stored and nothing is decided (RFC 4724 §4.1).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bgp_wire::{NextHop, PathAttributes};
-use net_types::{Family, Monotime, Prefix};
+use net_types::{Monotime, Prefix};
 
-use super::decision::{self, PathKey, Step};
-use super::fib::{FibWants, SlotState};
-use super::next_hop::{
-    ConnectedIndex, MAX_DEPTH, NextHopId, NextHopKey, NextHopTable, Reachability, Resolved, Unresolved, address,
-    needs_link,
-};
-use super::origin;
-use super::out::{BestView, Offer};
-use super::peers::{Peer, Session, key_source, route_source};
-use super::pool::AttributePool;
-use super::table::{Best, Destination, Path, Table};
+use super::attributes::AttrPool;
+use super::decision::{PathKey, Step};
+use super::fib::{FibWants, TargetId};
+use super::ids::{AttrId, DestId};
+use super::next_hop::{ConnectedIndex, NextHopId, NextHopKey, NextHopTable, Reachability, needs_link};
+use super::paths::{Blocks, Path};
+use super::peers::{Identities, Peer, PerFamily, Session, local_key};
+use super::sources::{GenerationId, Sources};
+use super::sweep::{Job, Sweep};
+use super::table::Table;
 use super::types::{Connected, FibTarget, PeerId};
+use super::verdicts::{Verdict, Verdicts};
 use crate::config::SpeakerConfig;
-use crate::policy::{self, Refusal};
-
-/// Resolutions of one next hop in one settling before it counts as going round.
-const MAX_RESOLUTIONS: u32 = 16;
-
-/// What one path is.
-pub(super) struct NewPath {
-    pub(super) peer: PeerId,
-    pub(super) path_id: u32,
-    pub(super) key: NextHopKey,
-    pub(super) pre: Arc<PathAttributes>,
-    pub(super) post: Result<Arc<PathAttributes>, Box<Refusal>>,
-}
-
-/// What one change does to its sender's counts.
-#[derive(Clone, Copy)]
-struct Counted {
-    paths: isize,
-    prefixes: isize,
-    accepted: isize,
-    stale: isize,
-}
 
 /// The tables.
 #[derive(Debug)]
 pub(super) struct LocRib {
-    pub(super) speaker: SpeakerConfig,
+    pub(super) speaker: Arc<SpeakerConfig>,
     pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) identities: Identities,
     pub(super) table: Table,
-    pub(super) pool: AttributePool,
+    pub(super) blocks: Blocks,
+    pub(super) pool: AttrPool,
+    pub(super) verdicts: Verdicts,
+    pub(super) sources: Sources,
     pub(super) next_hops: NextHopTable,
     pub(super) connected_table: Vec<Connected>,
     pub(super) connected: ConnectedIndex,
     pub(super) fib: FibWants,
-    /// Paths held, by family: IPv4, IPv6.
-    pub(super) paths: [usize; 2],
+    /// Destinations with a path.
+    pub(super) prefixes: PerFamily<usize>,
+    /// Routes that begin here, with their Path Identifier, and the generations they are of.
+    pub(super) originated: BTreeSet<(Prefix, u32)>,
+    pub(super) local: PerFamily<GenerationId>,
     /// The first decision waits (RFC 4724 §4.1).
     pub(super) deferred: bool,
     /// The first wants are confirmed: End-of-RIB may be sent.
     pub(super) first_wants_done: bool,
-    /// Prefixes whose announcement may differ from what was said.
-    pub(super) changed: Vec<Prefix>,
-    unsettled: VecDeque<NextHopId>,
-    queued: BTreeSet<NextHopId>,
-    keys: Vec<PathKey>,
-    indices: Vec<usize>,
-    lost: Vec<Option<Step>>,
-    discard: Arc<FibTarget>,
+    /// Destinations whose announcement may differ from what was said.
+    pub(super) changed: Vec<DestId>,
+    /// Destinations that nothing here needs any more.
+    pub(super) idle: Vec<DestId>,
+    pub(super) sweep: Sweep,
+    pub(super) unsettled: VecDeque<NextHopId>,
+    pub(super) queued: BTreeSet<NextHopId>,
+    /// Changes of a next hop since the sweep was last idle.
+    pub(super) rounds: BTreeMap<NextHopId, u32>,
+    pub(super) keys: Vec<PathKey>,
+    pub(super) indices: Vec<usize>,
+    pub(super) lost: Vec<Option<Step>>,
+    pub(super) inside: Vec<NextHopId>,
+    pub(super) discard: TargetId,
 }
 
 impl LocRib {
     pub(super) fn new(speaker: SpeakerConfig, seed: u64, deferred: bool) -> LocRib {
+        let mut fib = FibWants::default();
+        let discard = fib.targets.intern(FibTarget::Discard);
+        let mut sources = Sources::new(seed);
+        let key = local_key(speaker.router_id);
+        let local = PerFamily::new(sources.begin(key, 0, true), sources.begin(key, 0, false));
         LocRib {
-            speaker,
+            speaker: Arc::new(speaker),
             peers: BTreeMap::new(),
-            table: Table::default(),
-            pool: AttributePool::new(seed),
+            identities: Identities::default(),
+            table: Table::new(seed),
+            blocks: Blocks::default(),
+            pool: AttrPool::new(seed),
+            verdicts: Verdicts::new(seed),
+            sources,
             next_hops: NextHopTable::new(seed),
             connected_table: Vec::new(),
             connected: ConnectedIndex::default(),
-            fib: FibWants::default(),
-            paths: [0, 0],
+            fib,
+            prefixes: PerFamily::default(),
+            originated: BTreeSet::new(),
+            local,
             deferred,
-            first_wants_done: false,
+            first_wants_done: !deferred,
             changed: Vec::new(),
+            idle: Vec::new(),
+            sweep: Sweep::default(),
             unsettled: VecDeque::new(),
             queued: BTreeSet::new(),
+            rounds: BTreeMap::new(),
             keys: Vec::new(),
             indices: Vec::new(),
             lost: Vec::new(),
-            discard: Arc::new(FibTarget::Discard),
+            inside: Vec::new(),
+            discard,
         }
+    }
+
+    /// Another configuration of ourselves; what follows from it is the caller's.
+    pub(super) fn take_speaker(&mut self, speaker: Arc<SpeakerConfig>) {
+        let key = local_key(speaker.router_id);
+        self.sources.all_mut().filter(|g| g.peer() == PeerId::LOCAL).for_each(|g| g.key = key);
+        self.speaker = speaker;
     }
 
     /// How a next hop learned on `session` may be reached.
@@ -112,344 +124,202 @@ impl LocRib {
         }
     }
 
-    /// The verdict of import policy on a path, its attributes interned.
-    pub(super) fn judge(
-        &mut self,
-        peer: PeerId,
-        prefix: &Prefix,
-        next_hop: &NextHop,
-        pre: &Arc<PathAttributes>,
-    ) -> Option<Result<Arc<PathAttributes>, Box<Refusal>>> {
-        let peer = self.peers.get(&peer)?;
-        let session = peer.session.as_ref()?;
-        Some(match policy::import(&self.speaker, &peer.config, &session.facts, prefix, next_hop, pre) {
-            Ok(post) if Arc::ptr_eq(&post, pre) => Ok(post),
-            Ok(post) => Ok(self.pool.intern(post)),
-            Err(refusal) => Err(Box::new(refusal)),
-        })
-    }
-
-    /// Puts a path in, or in the place of the one with the same sender and Path Identifier.
-    pub(super) fn insert(&mut self, now: Monotime, prefix: &Prefix, new: NewPath) {
-        let (next_hop, fresh) = self.next_hops.intern(new.key);
+    /// The number of a set with its next hop; the caller holds one reference to it.
+    pub(super) fn intern(&mut self, attributes: &PathAttributes, key: NextHopKey) -> AttrId {
+        let (next_hop, fresh) = self.next_hops.intern(key);
         if fresh {
-            let state = self.resolve(&new.key, next_hop);
+            let state = self.resolve(&key, next_hop);
             if let Some(entry) = self.next_hops.get_mut(next_hop) {
                 entry.state = state;
             }
         }
-        self.next_hops.add_dependent(next_hop, prefix);
-        let destination = self.table.entry(prefix);
-        let touched = destination.best == Some(Best { peer: new.peer, path_id: new.path_id });
-        let from_peer = destination.paths.iter().any(|p| p.peer == new.peer);
-        let (accepted, mut freed) = (new.post.is_ok(), Vec::new());
-        let old = destination.paths.iter_mut().find(|p| p.peer == new.peer && p.path_id == new.path_id);
-        let mut counted =
-            Counted { paths: 1, prefixes: isize::from(!from_peer), accepted: isize::from(accepted), stale: 0 };
-        let mut old_next_hop = None;
-        match old {
-            Some(old) => {
-                let accepted = isize::from(accepted) - isize::from(old.post.is_ok());
-                counted = Counted { paths: 0, prefixes: 0, accepted, stale: -isize::from(old.stale) };
-                (old.stale, old.unrefreshed) = (false, false);
-                let same_verdict = match (&old.post, &new.post) {
-                    (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
-                    (Err(a), Err(b)) => a == b,
-                    _ => false,
-                };
-                let same = same_verdict && Arc::ptr_eq(&old.pre, &new.pre) && old.next_hop == next_hop;
-                if same {
-                    freed.extend([Some(new.pre), new.post.ok()]);
-                } else {
-                    old_next_hop = Some(old.next_hop).filter(|id| *id != next_hop);
-                    freed.push(std::mem::replace(&mut old.post, new.post).ok());
-                    freed.push(Some(std::mem::replace(&mut old.pre, new.pre)));
-                    old.next_hop = next_hop;
-                    old.received = now;
-                }
-                if same {
-                    self.count(new.peer, prefix, counted);
-                    self.release(freed);
-                    return;
-                }
-            }
-            None => {
-                if destination.paths.is_empty() {
-                    // Most prefixes have one path; a vector's own first step would take room for four.
-                    destination.paths.reserve_exact(1);
-                }
-                destination.paths.push(Path {
-                    peer: new.peer,
-                    path_id: new.path_id,
-                    next_hop,
-                    lost_at: Step::Usable,
-                    stale: false,
-                    unrefreshed: false,
-                    received: now,
-                    pre: new.pre,
-                    post: new.post,
-                });
-            }
+        let (id, new) = self.pool.intern(attributes, next_hop);
+        if new {
+            self.next_hops.retain(next_hop);
         }
-        self.count(new.peer, prefix, counted);
-        self.release(freed);
-        if let Some(old) = old_next_hop {
-            self.drop_dependent(old, prefix);
-        }
-        self.decide(prefix, touched);
+        id
     }
 
-    /// Takes a path out. True if it was there.
+    /// The paths of a destination, the best first if there is a best.
+    pub(super) fn paths(&self, id: DestId) -> impl Iterator<Item = &Path> {
+        let slot = self.table.get(id).filter(|s| s.has_path());
+        let further = slot.map_or(&[][..], |s| self.blocks.get(s.further, s.extra));
+        slot.map(|s| &s.first).into_iter().chain(further)
+    }
+
+    pub(super) fn path(&self, id: DestId, at: usize) -> Option<Path> {
+        self.paths(id).nth(at).copied()
+    }
+
+    pub(super) fn path_mut(&mut self, id: DestId, at: usize) -> Option<&mut Path> {
+        let slot = self.table.get_mut(id).filter(|s| s.has_path())?;
+        match at.checked_sub(1) {
+            None => Some(&mut slot.first),
+            Some(further) => self.blocks.get_mut(slot.further, slot.extra).get_mut(further),
+        }
+    }
+
+    pub(super) fn accepted(&self, verdict: Verdict) -> bool {
+        self.verdicts.post(verdict).is_ok()
+    }
+
+    fn is_from(&self, path: &Path, peer: PeerId) -> bool {
+        self.sources.resolve(path.source).is_some_and(|(g, _)| g.peer() == peer)
+    }
+
+    /// True if the destination has a path from this neighbour.
+    pub(super) fn has_from(&self, id: DestId, peer: PeerId) -> bool {
+        self.paths(id).any(|p| self.is_from(p, peer))
+    }
+
+    /// Puts a path in, or in the place of the one with the same sender and Path Identifier.
+    pub(super) fn insert(
+        &mut self,
+        now: Monotime,
+        prefix: &Prefix,
+        generation: GenerationId,
+        path_id: u32,
+        verdict: Verdict,
+    ) {
+        let Some(peer) = self.sources.generation(generation).map(|g| g.peer()) else { return };
+        let Some(source) = self.sources.source(generation, path_id) else { return };
+        let id = self.table.entry(prefix);
+        let buried = self.bury(id);
+        let accepted = self.accepted(verdict);
+        // 2^32 seconds are 136 years.
+        let received = u32::try_from(now.since(Monotime::ZERO).as_secs()).unwrap_or(u32::MAX);
+        let new = Path { verdict, source, received };
+        let Some(at) = self.paths(id).position(|p| self.sources.is(p.source, peer, path_id)) else {
+            let from_peer = self.has_from(id, peer);
+            let Some(at) = self.append(id, new) else { return self.sources.forget_unused(source) };
+            self.verdicts.retain(&mut self.pool, verdict);
+            self.sources.add_path(source, accepted);
+            if !from_peer {
+                self.count_prefix(peer, prefix.is_v4(), 1);
+            }
+            return self.choose(id, at, None, buried);
+        };
+        let Some(path) = self.path_mut(id, at) else { return };
+        let old = *path;
+        if old.verdict == verdict {
+            // Heard again: it is as old as it was, and of the newest transfer.
+            path.source = source;
+            if old.source != source {
+                self.sources.add_path(source, accepted);
+                self.sources.remove_path(old.source, accepted);
+            }
+            if buried.any {
+                self.decide(id, buried.best);
+            }
+            return;
+        }
+        *path = new;
+        let was_accepted = self.accepted(old.verdict);
+        self.verdicts.retain(&mut self.pool, verdict);
+        self.sources.add_path(source, accepted);
+        self.sources.remove_path(old.source, was_accepted);
+        self.choose(id, at, Some(old.verdict), buried);
+        self.verdicts.release(&mut self.pool, old.verdict);
+    }
+
+    /// Puts a path behind the others; its place, or `None` if there is no room.
+    fn append(&mut self, id: DestId, path: Path) -> Option<usize> {
+        let slot = self.table.get_mut(id)?;
+        if slot.has_path() {
+            let room = self.blocks.push(&mut slot.further, &mut slot.extra, path);
+            return room.then_some(usize::from(slot.extra));
+        }
+        slot.set_has_path(true);
+        slot.first = path;
+        *self.prefixes.get_mut(id.is_v4()) += 1;
+        Some(0)
+    }
+
+    /// Takes the path of a neighbour out. True if it was there.
     pub(super) fn remove(&mut self, prefix: &Prefix, peer: PeerId, path_id: u32) -> bool {
-        let Some(destination) = self.table.get_mut(prefix) else { return false };
-        let Some(at) = destination.paths.iter().position(|p| p.peer == peer && p.path_id == path_id) else {
+        let Some(id) = self.table.find(prefix) else { return false };
+        let buried = self.bury(id);
+        let found = self.paths(id).enumerate().find(|(_, p)| self.sources.is(p.source, peer, path_id));
+        let found = found.map(|(at, p)| (at, buried.any || self.may_matter(id, p.verdict, p.source)));
+        let taken = found.and_then(|(at, matters)| Some((self.take(id, at)?, matters)));
+        let Some(((old, was_best), matters)) = taken else {
+            if buried.any {
+                self.decide(id, buried.best);
+            }
             return false;
         };
-        let touched = destination.best == Some(Best { peer, path_id });
-        let old = destination.paths.swap_remove(at);
-        let last = !destination.paths.iter().any(|p| p.peer == peer);
-        self.count(
-            peer,
-            prefix,
-            Counted {
-                paths: -1,
-                prefixes: -isize::from(last),
-                accepted: -isize::from(old.post.is_ok()),
-                stale: -isize::from(old.stale),
-            },
-        );
-        self.release(vec![old.post.ok(), Some(old.pre)]);
-        self.drop_dependent(old.next_hop, prefix);
-        self.decide(prefix, touched);
+        if matters || was_best {
+            self.decide(id, buried.best || was_best);
+        }
+        self.note_idle(id);
+        self.verdicts.release(&mut self.pool, old.verdict);
         true
     }
 
-    /// Takes out every path of `peer` in `family` that `which` names; gives their number.
-    pub(super) fn remove_where(&mut self, peer: PeerId, family: Family, which: impl Fn(&Path) -> bool) -> usize {
-        if peer != PeerId::LOCAL && self.peers.get(&peer).is_none_or(|p| p.counts(family).paths == 0) {
-            return 0;
-        }
-        let mut gone = Vec::new();
-        for (prefix, destination) in self.table.iter(family, None) {
-            for path in &destination.paths {
-                if path.peer == peer && which(path) {
-                    gone.push((prefix, path.path_id));
+    /// Takes the path at `at` out; true with it: it was the best. The caller gives its verdict back and decides.
+    fn take(&mut self, id: DestId, at: usize) -> Option<(Path, bool)> {
+        let slot = self.table.get_mut(id).filter(|s| s.has_path())?;
+        let was_best = at == 0 && slot.has_best();
+        let path = match at.checked_sub(1) {
+            Some(at) => self.blocks.swap_remove(&mut slot.further, &mut slot.extra, at)?,
+            None => {
+                slot.set_has_best(false);
+                let last = usize::from(slot.extra).checked_sub(1);
+                let next = last.and_then(|l| self.blocks.swap_remove(&mut slot.further, &mut slot.extra, l));
+                if next.is_none() {
+                    slot.set_has_path(false);
+                    *self.prefixes.get_mut(id.is_v4()) -= 1;
                 }
+                std::mem::replace(&mut slot.first, next.unwrap_or_default())
             }
-        }
-        for (prefix, path_id) in &gone {
-            self.remove(prefix, peer, *path_id);
-        }
-        gone.len()
-    }
-
-    fn count(&mut self, peer: PeerId, prefix: &Prefix, by: Counted) {
-        let [v4, v6] = &mut self.paths;
-        let paths = if prefix.is_v4() { v4 } else { v6 };
-        *paths = paths.saturating_add_signed(by.paths);
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            let counts = peer.counts_mut(prefix.family());
-            counts.paths = counts.paths.saturating_add_signed(by.paths);
-            counts.prefixes = counts.prefixes.saturating_add_signed(by.prefixes);
-            counts.accepted = counts.accepted.saturating_add_signed(by.accepted);
-            counts.stale = counts.stale.saturating_add_signed(by.stale);
-        }
-    }
-
-    /// Hands attribute sets back to the pool, each clone before the last.
-    fn release(&mut self, sets: Vec<Option<Arc<PathAttributes>>>) {
-        let mut sets: Vec<Arc<PathAttributes>> = sets.into_iter().flatten().collect();
-        while let Some(set) = sets.pop() {
-            if !sets.iter().any(|s| Arc::ptr_eq(s, &set)) {
-                self.pool.release(set);
-            }
-        }
-    }
-
-    /// `prefix` has lost a path on `next_hop`.
-    fn drop_dependent(&mut self, next_hop: NextHopId, prefix: &Prefix) {
-        let still = self.table.get(prefix).is_some_and(|d| d.paths.iter().any(|p| p.next_hop == next_hop));
-        if !still {
-            self.next_hops.remove_dependent(next_hop, prefix);
-        }
-    }
-
-    /// Runs the decision process for one prefix and takes over its result. `touched`: the best path itself is not what
-    /// it was.
-    pub(super) fn decide(&mut self, prefix: &Prefix, touched: bool) {
-        if self.deferred {
-            return;
-        }
-        let Some(destination) = self.table.get_mut(prefix) else { return };
-        self.keys.clear();
-        self.indices.clear();
-        for (index, path) in destination.paths.iter_mut().enumerate() {
-            path.lost_at = Step::Usable;
-            let Ok(post) = &path.post else { continue };
-            let Some(Ok(resolved)) = self.next_hops.get(path.next_hop).map(|e| &e.state) else { continue };
-            let Some(source) = key_source(&self.peers, self.speaker.router_id, path.peer) else { continue };
-            self.keys.push(PathKey::new(post, source, path.path_id, resolved.cost, self.speaker.local_as));
-            self.indices.push(index);
-        }
-        decision::decide(&self.keys, &mut self.lost);
-        let mut best = None;
-        for (&index, lost) in self.indices.iter().zip(&self.lost) {
-            if let (Some(path), Some(lost)) = (destination.paths.get_mut(index), lost) {
-                path.lost_at = *lost;
-                if *lost == Step::Best {
-                    best = Some(Best { peer: path.peer, path_id: path.path_id });
-                }
-            }
-        }
-        let moved = touched || destination.best != best;
-        destination.best = best;
-        let target = destination.best_path().and_then(|path| {
-            if path.peer == PeerId::LOCAL {
-                // An own aggregate drops what nothing more specific takes, unless the subnet itself is on a link.
-                let discard = path.path_id == origin::ANNOUNCED && !self.connected.has(prefix);
-                return discard.then(|| Arc::clone(&self.discard));
-            }
-            self.next_hops.get(path.next_hop)?.state.as_ref().ok()?.target.clone()
-        });
-        self.fib.want(prefix, &mut destination.fib, target);
-        if destination.is_idle() {
-            self.table.remove(prefix);
-        }
-        if moved {
-            self.changed.push(*prefix);
-        }
-        let inside: Vec<NextHopId> = self.next_hops.inside(prefix).collect();
-        for id in inside {
-            self.unsettle(id);
-        }
-    }
-
-    /// Resolves `id` again when the tables settle.
-    pub(super) fn unsettle(&mut self, id: NextHopId) {
-        if self.queued.insert(id) {
-            self.unsettled.push_back(id);
-        }
-    }
-
-    /// Follows the consequences of what was decided until nothing moves.
-    pub(super) fn settle(&mut self) {
-        let mut rounds: BTreeMap<NextHopId, u32> = BTreeMap::new();
-        while let Some(id) = self.unsettled.pop_front() {
-            self.queued.remove(&id);
-            let Some(entry) = self.next_hops.get(id) else { continue };
-            let (key, old) = (entry.key, entry.state.clone());
-            let round = rounds.entry(id).or_default();
-            *round += 1;
-            let new = match (*round).cmp(&MAX_RESOLUTIONS) {
-                std::cmp::Ordering::Less => self.resolve(&key, id),
-                std::cmp::Ordering::Equal => Err(Unresolved::Unstable),
-                std::cmp::Ordering::Greater => continue,
-            };
-            if new == old {
-                continue;
-            }
-            let unusable_still = new.is_err() && old.is_err();
-            let Some(entry) = self.next_hops.get_mut(id) else { continue };
-            entry.state = new;
-            if unusable_still {
-                continue;
-            }
-            for prefix in entry.dependents.sorted() {
-                self.decide(&prefix, false);
-            }
-        }
-    }
-
-    /// Where a next hop leads (RFC 4271 §9.1.2.1); see [`super::next_hop`] for the rules.
-    fn resolve(&self, key: &NextHopKey, id: NextHopId) -> Result<Resolved, Unresolved> {
-        if key.reachability == Reachability::Local {
-            return Ok(Resolved { target: None, cost: 0, via: None });
-        }
-        let direct = self.connected.direct(key)?;
-        if key.reachability == Reachability::Connected {
-            let (_, hop) = direct.ok_or(Unresolved::NotConnected)?;
-            return Ok(Resolved { target: Some(Arc::new(FibTarget::NextHops(vec![hop]))), cost: 0, via: None });
-        }
-        // A default route resolves nothing (least 1); a subnet wins over a route of its length.
-        let least = direct.map_or(1, |(len, _)| len.saturating_add(1));
-        let host = Prefix::host(address(&key.next_hop));
-        let routed = self.table.longest_match(&host, least, |_, destination| self.through(destination, id));
-        match (routed, direct) {
-            (Some(result), _) => result,
-            (None, Some((_, hop))) => {
-                Ok(Resolved { target: Some(Arc::new(FibTarget::NextHops(vec![hop]))), cost: 0, via: None })
-            }
-            (None, None) => Err(Unresolved::NoRoute),
-        }
-    }
-
-    /// Next hop `id` looked up through one destination; `None`: step over it.
-    fn through(&self, destination: &Destination, id: NextHopId) -> Option<Result<Resolved, Unresolved>> {
-        let path = destination.best_path()?;
-        if path.peer == PeerId::LOCAL {
-            return (path.path_id == origin::ANNOUNCED).then_some(Err(Unresolved::OwnAggregate));
-        }
-        if self.next_hops.depends_on(path.next_hop, id) {
-            return None;
-        }
-        let resolved = self.next_hops.get(path.next_hop)?.state.as_ref().ok()?;
-        if resolved.cost >= MAX_DEPTH {
-            return Some(Err(Unresolved::TooDeep));
-        }
-        Some(Ok(Resolved { target: resolved.target.clone(), cost: resolved.cost + 1, via: Some(path.next_hop) }))
-    }
-
-    /// Judges a neighbour's kept paths again (its policy, the speaker's or its session changed).
-    pub(super) fn rejudge(&mut self, peer: PeerId) {
-        for family in Family::SUPPORTED {
-            let mut again = Vec::new();
-            if self.peers.get(&peer).is_none_or(|p| p.counts(family).paths == 0) {
-                continue;
-            }
-            for (prefix, destination) in self.table.iter(family, None) {
-                again.extend(destination.paths.iter().filter(|p| p.peer == peer).map(|p| (prefix, p.path_id)));
-            }
-            for (prefix, path_id) in again {
-                self.rejudge_path(&prefix, peer, path_id);
-            }
-        }
-    }
-
-    fn rejudge_path(&mut self, prefix: &Prefix, peer: PeerId, path_id: u32) {
-        let Some(path) = self.table.get(prefix).and_then(|d| d.path(peer, path_id)) else { return };
-        let (pre, received) = (Arc::clone(&path.pre), path.received);
-        let (stale, unrefreshed) = (path.stale, path.unrefreshed);
-        let Some(next_hop) = self.next_hops.get(path.next_hop).map(|e| e.key.next_hop) else { return };
-        let Some(post) = self.judge(peer, prefix, &next_hop, &pre) else { return };
-        let Some(session) = self.peers.get(&peer).and_then(|p| p.session.as_ref()) else { return };
-        let key = LocRib::next_hop_key(session, next_hop);
-        self.insert(received, prefix, NewPath { peer, path_id, key, pre, post });
-        // Judging again is not hearing it again.
-        let Some(path) = self
-            .table
-            .get_mut(prefix)
-            .and_then(|d| d.paths.iter_mut().find(|p| p.peer == peer && p.path_id == path_id))
-        else {
-            return;
         };
-        (path.stale, path.unrefreshed) = (stale, unrefreshed);
-        if stale && let Some(peer) = self.peers.get_mut(&peer) {
-            peer.counts_mut(prefix.family()).stale += 1;
+        let peer = self.sources.resolve(path.source).map(|(g, _)| g.peer());
+        if let Some(peer) = peer.filter(|peer| !self.has_from(id, *peer)) {
+            self.count_prefix(peer, id.is_v4(), -1);
+        }
+        let accepted = self.accepted(path.verdict);
+        self.sources.remove_path(path.source, accepted);
+        Some((path, was_best))
+    }
+
+    /// Takes out what dead generations have left here.
+    pub(super) fn bury(&mut self, id: DestId) -> Buried {
+        let mut buried = Buried::default();
+        if self.sources.dead() == 0 {
+            return buried;
+        }
+        let dead = |rib: &LocRib| rib.paths(id).position(|p| rib.sources.resolve(p.source).is_none_or(|(g, _)| g.dead));
+        while let Some((path, was_best)) = dead(self).and_then(|at| self.take(id, at)) {
+            self.verdicts.release(&mut self.pool, path.verdict);
+            buried.any = true;
+            buried.best |= was_best;
+        }
+        buried
+    }
+
+    fn count_prefix(&mut self, peer: PeerId, v4: bool, by: isize) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            let count = peer.prefixes.get_mut(v4);
+            *count = count.saturating_add_signed(by);
         }
     }
 
-    /// Decides every prefix that has a path from `peer` (its identifier or address changed).
-    pub(super) fn redecide(&mut self, peer: Option<PeerId>) {
-        for family in Family::SUPPORTED {
-            let prefixes: Vec<Prefix> = self
-                .table
-                .iter(family, None)
-                .filter(|(_, d)| peer.is_none_or(|peer| d.paths.iter().any(|p| p.peer == peer)))
-                .map(|(p, _)| p)
-                .collect();
-            for prefix in prefixes {
-                self.decide(&prefix, false);
-            }
+    /// True if one more prefix from `peer` is beyond its limit. Counted before policy, distinct prefixes.
+    pub(super) fn over_limit(&self, peer: PeerId, prefix: &Prefix, limit: u32) -> bool {
+        let v4 = prefix.is_v4();
+        let held = self.peers.get(&peer).map_or(0, |p| *p.prefixes.get(v4));
+        if held < limit as usize {
+            return false;
+        }
+        let dead: usize = self.sources.of(peer, v4).filter(|(_, g)| g.dead).map(|(_, g)| g.paths).sum();
+        held.saturating_sub(dead) >= limit as usize
+            && !self.table.find(prefix).is_some_and(|id| self.has_from(id, peer))
+    }
+
+    /// Looks whether anything here still needs the destination.
+    pub(super) fn note_idle(&mut self, id: DestId) {
+        if self.table.get(id).is_some_and(|s| s.is_idle()) {
+            self.idle.push(id);
         }
     }
 
@@ -461,55 +331,32 @@ impl LocRib {
         let changed: BTreeSet<Prefix> = both.filter(|p| index.has(p) != self.connected.has(p)).copied().collect();
         self.connected = index;
         self.connected_table = table;
-        for prefix in &changed {
-            self.decide(prefix, false);
+        for id in changed.iter().filter_map(|p| self.table.find(p)).collect::<Vec<_>>() {
+            self.decide(id, false);
         }
         for id in self.next_hops.ids() {
             self.unsettle(id);
         }
-        let mut rejudge = Vec::new();
+        let mut judge = Vec::new();
         for (id, peer) in &mut self.peers {
             if let Some(session) = &mut peer.session
-                && session.set_connected(&self.connected_table)
+                && Arc::make_mut(session).set_connected(&self.connected_table)
             {
-                rejudge.push(*id);
+                judge.push(*id);
             }
         }
-        for peer in rejudge {
-            self.rejudge(peer);
+        for peer in judge {
+            self.owe(Job::Judge(peer));
         }
-        self.settle();
+        self.settle(false);
     }
+}
 
-    /// The longest match with a path, for a question about an address.
-    pub(super) fn longest_match(&self, host: &Prefix) -> Option<Prefix> {
-        self.table.longest_match(host, 0, |prefix, d| (!d.paths.is_empty()).then_some(prefix))
-    }
-
-    /// True if one more prefix from `peer` is beyond its limit. Counted before policy, distinct prefixes.
-    pub(super) fn over_limit(&self, peer: PeerId, prefix: &Prefix, limit: u32) -> bool {
-        let prefixes = self.peers.get(&peer).map_or(0, |p| p.counts(prefix.family()).prefixes);
-        let room = prefixes < limit as usize;
-        !room && !self.table.get(prefix).is_some_and(|d| d.paths.iter().any(|p| p.peer == peer))
-    }
-
-    /// What may be said about `prefix`.
-    pub(super) fn exportable(&self, prefix: &Prefix) -> Offer<'_> {
-        let Some(destination) = self.table.get(prefix) else { return Offer::Withdrawn };
-        let Some(path) = destination.best_path() else { return Offer::Withdrawn };
-        let (Ok(attributes), Some(entry)) = (&path.post, self.next_hops.get(path.next_hop)) else {
-            return Offer::Withdrawn;
-        };
-        if self.speaker.wait_for_fib {
-            match destination.fib.state {
-                SlotState::NotWanted | SlotState::Installed => {}
-                SlotState::Pending => return Offer::Pending,
-                SlotState::Failed => return Offer::Withdrawn,
-            }
-        }
-        match route_source(&self.peers, &self.speaker, path.peer, path.path_id) {
-            Some(source) => Offer::Route(BestView { source, next_hop: entry.key.next_hop, attributes }),
-            None => Offer::Withdrawn,
-        }
-    }
+/// What [`LocRib::bury`] took out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Buried {
+    /// A path.
+    pub(super) any: bool,
+    /// The best one.
+    pub(super) best: bool,
 }

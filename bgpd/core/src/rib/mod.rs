@@ -1,21 +1,25 @@
 //! The routing information base: every path of every neighbour, the best of them, what the kernel should hold and what
 //! neighbours should be told. Pure, and owned by one task.
 //!
-//! The way of a route: [`Rib::update`] puts each NLRI into the pool and the table as it came (the Adj-RIB-In) with the
-//! verdict of import policy beside it -> [`decision`] picks the best usable path and records where each other lost
-//! -> its resolved next hop becomes a want ([`Rib::poll_fib`]) -> once the kernel has it ([`Rib::fib_result`]) the prefix
-//! is marked in [`out`] -> a neighbour whose socket has room pulls its UPDATEs ([`Rib::next_updates`]).
+//! The way of a route: [`Rib::update`] puts the attribute set into the pool (`attributes`), asks import policy once about
+//! it (`judge`), and each NLRI into the table as a path of twelve octets that names both -> [`decision`] picks the best
+//! usable path (`choose`) -> its resolved next hop becomes a want ([`Rib::poll_fib`]) -> once the kernel has it
+//! ([`Rib::fib_result`]) the prefix is marked in [`out`] -> a neighbour whose socket has room pulls its UPDATEs
+//! ([`Rib::next_updates`]).
 //!
-//! Rooms: `table` (destinations and paths), `pool` (attribute sets), `decision`, `next_hop` (resolution), `loc_rib` (what
-//! keeps these true to one another), `origin` (routes of our own), `fib` (wants), `graceful` (RFC 4724, RFC 7313), `peers`,
-//! `query` (plain structs for people), [`out`] (Adj-RIB-Out).
+//! Rooms: storage (`arena`, `index`, `octets`, `ids`, `table`, `paths`, `attributes`, `verdicts`, `sources`), `loc_rib`
+//! (paths in and out), `choose`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
+//! (routes of our own), `fib` (wants), `graceful` (RFC 4724, RFC 7313), `peers`, `query`, `explain` and `memory` (plain
+//! structs for people), [`out`] (Adj-RIB-Out).
 //!
 //! After any call the owner drains [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
-//! [`Rib::handle_timeout`] at [`Rib::poll_timeout`].
+//! [`Rib::handle_timeout`] at [`Rib::poll_timeout`]. Between calls, as long as it has something to do, it gives
+//! [`Rib::work`] its turn: nothing that is about the whole table happens in any other call, so none takes longer the more
+//! routes there are.
 //!
 //! Invariants:
-//! - The Loc-RIB is a function of the Adj-RIBs-In, the configuration, the announcements and the connected subnets; the
-//!   order in which they came does not show (routes that resolve through one another aside, see `loc_rib`).
+//! - Once [`Rib::work`] has nothing left to do, the Loc-RIB is a function of the Adj-RIBs-In, the configuration, the announcements and the connected subnets; the
+//!   order in which they came does not show (routes that resolve through one another aside, see `resolve`).
 //! - With `wait_for_fib` no neighbour is told a new path before the kernel has it; a prefix without a path is withdrawn at
 //!   once.
 //! - Nothing is decided, written or sent while the first decision is deferred (RFC 4724 §4.1).
@@ -24,45 +28,57 @@
 
 mod arena;
 mod attributes;
+mod choose;
 pub mod decision;
+mod explain;
 mod fib;
 mod graceful;
 mod hash;
 mod ids;
 mod index;
+mod judge;
 mod loc_rib;
+mod memory;
 mod next_hop;
 mod octets;
 mod origin;
 pub mod out;
+mod out_view;
+mod paths;
 mod peers;
-mod pool;
 mod query;
+mod resolve;
+mod sources;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod verdicts;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
 use bytes::Bytes;
-use net_types::{Family, Monotime, Prefix};
+use net_types::{Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
-use fib::SlotState;
-use loc_rib::{LocRib, NewPath};
+use loc_rib::LocRib;
 use out::AdjRibOut;
 use peers::{Peer, Session};
+use sweep::Job;
 
-pub use ids::{AttrId, DestId};
+pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
     Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibChange, FibEntry, FibState, FibTarget,
-    MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop, Retain, RibEvent, RibSummary,
-    RouteEntry, RouteFilter, RouteTable,
+    ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop, Retain,
+    RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable,
 };
+
+/// Destinations that one [`Rib::work`] looks at.
+const SLICE: usize = 2000;
 
 /// The routing information base. See the module.
 #[derive(Debug)]
@@ -73,7 +89,9 @@ pub struct Rib {
     events: VecDeque<RibEvent>,
     /// Selection_Deferral_Timer.
     deferral: Option<Monotime>,
-    /// The first decision is made, its event not yet handed out; true: the timer ended the wait.
+    /// The sweep makes the first decision; true: the timer ended the wait.
+    deciding: Option<bool>,
+    /// The first decision is made, its event not yet handed out.
     restart_complete: Option<bool>,
     /// End-of-RIB waits for the kernel until then.
     first_wants_until: Option<Monotime>,
@@ -89,36 +107,41 @@ impl Rib {
         let deferral = restarting.then(|| now + speaker.selection_deferral);
         // Not a secret, but nothing a neighbour sees.
         let seed = now.0 ^ u64::from(speaker.router_id.to_u32()) << 32;
-        let mut loc = LocRib::new(speaker, seed, restarting);
-        loc.first_wants_done = !restarting;
         Rib {
-            loc,
+            loc: LocRib::new(speaker, seed, restarting),
             out,
             announcements: BTreeSet::new(),
             events: VecDeque::new(),
             deferral,
+            deciding: None,
             restart_complete: None,
             first_wants_until: None,
             caught_up: BTreeSet::new(),
         }
     }
 
+    /// What is about the whole table, a slice of it; true: there is more. The owner calls it again between its inputs.
+    pub fn work(&mut self, now: Monotime) -> bool {
+        self.loc.sweep(SLICE);
+        self.loc.settle(true);
+        self.flush(now);
+        !self.loc.is_swept()
+    }
+
     /// The speaker's configuration changed: everything is judged and decided again, and only what comes out differently
     /// is written or sent.
     pub fn set_speaker(&mut self, now: Monotime, speaker: SpeakerConfig) {
-        if self.loc.speaker == speaker {
+        if *self.loc.speaker == speaker {
             return;
         }
-        self.loc.speaker = speaker.clone();
-        let peers: Vec<PeerId> = self.loc.peers.keys().copied().collect();
-        for peer in peers {
-            self.loc.rejudge(peer);
+        self.loc.take_speaker(Arc::new(speaker));
+        for peer in self.loc.peers.keys().copied().collect::<Vec<_>>() {
+            self.loc.owe(Job::Judge(peer));
         }
+        self.loc.owe(Job::DecideAll);
         self.loc.originate(now, &self.announcements);
-        self.loc.redecide(None);
-        self.loc.settle();
         let held = self.loc.all_prefixes();
-        self.out.set_speaker(Arc::new(speaker), held);
+        self.out.set_speaker(Arc::clone(&self.loc.speaker), held);
         self.flush(now);
     }
 
@@ -134,6 +157,7 @@ impl Rib {
     pub fn peer_removed(&mut self, now: Monotime, id: PeerId) {
         self.peer_down(now, id, None);
         self.loc.peers.remove(&id);
+        self.loc.tidy_identities();
         self.flush(now);
     }
 
@@ -149,7 +173,6 @@ impl Rib {
         self.out.add_peer(&session.info.config, &session.facts, prefixes);
         self.resume(now, id, session);
         self.caught_up.insert(id);
-        self.loc.settle();
         self.flush(now);
     }
 
@@ -158,7 +181,6 @@ impl Rib {
         self.out.remove_peer(id);
         self.caught_up.remove(&id);
         self.retain_or_drop(now, id, retain);
-        self.loc.settle();
         self.flush(now);
     }
 
@@ -168,25 +190,17 @@ impl Rib {
         let Some(peer) = self.loc.peers.get_mut(&id) else { return self.peer_configured(id, config) };
         peer.config = Arc::clone(&config);
         if let Some(session) = peer.session.take() {
-            let info = PeerInfo { config: Arc::clone(&config), ..session.info };
+            let info = PeerInfo { config: Arc::clone(&config), ..session.info.clone() };
             let session = Session::new(info, &self.loc.connected_table);
             if peer.up {
                 let prefixes = self.loc.all_prefixes();
                 self.out.change_peer(&config, &session.facts, prefixes);
             }
-            if let Some(peer) = self.loc.peers.get_mut(&id) {
-                peer.session = Some(session);
-            }
-            self.loc.rejudge(id);
+            self.loc.take_session(id, session);
+            self.loc.owe(Job::Judge(id));
+            self.loc.owe(Job::Decide(id));
             // Export looks at the source's configuration too.
-            for family in Family::SUPPORTED {
-                let of_peer = |d: &table::Destination| d.best.is_some_and(|b| b.peer == id);
-                let best = self.loc.table.iter(family, None).filter(|(_, d)| of_peer(d)).map(|(p, _)| p);
-                let best: Vec<Prefix> = best.collect();
-                self.loc.changed.extend(best);
-            }
-            self.loc.redecide(Some(id));
-            self.loc.settle();
+            self.loc.owe(Job::Export(id));
         }
         self.flush(now);
     }
@@ -194,40 +208,27 @@ impl Rib {
     /// An UPDATE. `Some`: the neighbour went over its limit; what came before is kept, the caller ends the session.
     pub fn update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
         let exceeded = self.take_update(now, id, update);
-        self.loc.settle();
+        self.loc.settle(false);
         self.flush(now);
         exceeded
     }
 
     fn take_update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
-        let families = self.loc.peers.get(&id)?.live()?.info.session.families.clone();
+        let peer = self.loc.peers.get(&id)?;
+        peer.live()?;
+        let session = Arc::clone(peer.session.as_ref()?);
         // RFC 4271 §4.3: withdrawals first, so a prefix that stands in both is announced.
-        for unreach in update.unreach.iter().filter(|u| families.contains(&u.family)) {
+        for unreach in update.unreach.iter().filter(|u| session.has_family(u.family)) {
             for nlri in &unreach.nlri {
                 self.loc.remove(&nlri.prefix, id, nlri.path_id);
             }
         }
-        if !update.reach.is_empty() {
-            let pre = self.loc.pool.intern(Arc::new(update.attributes));
-            for reach in update.reach.iter().filter(|r| families.contains(&r.family)) {
-                let peer = self.loc.peers.get(&id)?;
-                let key = LocRib::next_hop_key(peer.session.as_ref()?, reach.next_hop);
-                let limit = peer.config.max_prefix.get(&reach.family).map(|m| m.limit);
-                for nlri in &reach.nlri {
-                    if let Some(limit) = limit
-                        && self.loc.over_limit(id, &nlri.prefix, limit)
-                    {
-                        self.loc.pool.release(pre);
-                        return Some(MaxPrefixExceeded { family: reach.family, limit });
-                    }
-                    let post = self.loc.judge(id, &nlri.prefix, &reach.next_hop, &pre)?;
-                    let new = NewPath { peer: id, path_id: nlri.path_id, key, pre: Arc::clone(&pre), post };
-                    self.loc.insert(now, &nlri.prefix, new);
-                }
+        for reach in update.reach.iter().filter(|r| session.has_family(r.family)) {
+            if let Some(exceeded) = self.loc.announce(now, id, reach, &update.attributes) {
+                return Some(exceeded);
             }
-            self.loc.pool.release(pre);
         }
-        if let Some(family) = update.end_of_rib.filter(|f| families.contains(f)) {
+        if let Some(family) = update.end_of_rib.filter(|f| session.has_family(*f)) {
             self.end_of_rib(id, family);
         }
         None
@@ -239,7 +240,6 @@ impl Rib {
             RouteRefreshSubtype::Request => self.out.refresh(id, refresh.family),
             subtype => self.refresh_mark(now, id, refresh.family, subtype),
         }
-        self.loc.settle();
         self.flush(now);
     }
 
@@ -255,7 +255,7 @@ impl Rib {
         self.flush(now);
     }
 
-    /// The kernel's interface addresses. Routes over a link that went down are decided again before this returns.
+    /// The kernel's interface addresses. What hangs on a link that went down is decided again by [`Rib::work`].
     pub fn set_connected(&mut self, now: Monotime, table: ConnectedTable) {
         self.loc.set_connected(table);
         self.loc.originate(now, &self.announcements);
@@ -264,22 +264,22 @@ impl Rib {
 
     /// The kernel's answer to a want. An answer to an older want than the current one is ignored.
     pub fn fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
-        let Some(destination) = self.loc.table.get_mut(&prefix) else { return };
-        let slot = &mut destination.fib;
-        if slot.cookie != cookie || slot.target.is_none() {
+        let Some(id) = self.loc.table.find(&prefix) else { return };
+        let Some(slot) = self.loc.table.get_mut(id) else { return };
+        if u64::from(slot.cookie) != cookie || slot.target.is_none() {
             return;
         }
         let (state, error) = match result {
-            Ok(()) => (SlotState::Installed, None),
-            Err(error) => (SlotState::Failed, Some(error)),
+            Ok(()) => (FibState::Installed, None),
+            Err(error) => (FibState::Failed, Some(error)),
         };
-        let moved = slot.state != state;
-        self.loc.fib.set_state(&prefix, slot, state);
+        let moved = slot.fib_state() != state;
+        self.loc.fib.set_state(id, slot, state);
         if let Some(error) = error {
-            self.loc.fib.set_error(&prefix, error);
+            self.loc.fib.set_error(id, error);
         }
         if moved && self.loc.speaker.wait_for_fib {
-            self.loc.changed.push(prefix);
+            self.loc.changed.push(id);
         }
         self.check_first_wants();
         self.mark_changed();
@@ -287,27 +287,19 @@ impl Rib {
 
     /// The next want for the FIB; `None`: all handed out.
     pub fn poll_fib(&mut self) -> Option<FibChange> {
-        while let Some(prefix) = self.loc.fib.pop() {
-            let Some(destination) = self.loc.table.get_mut(&prefix) else { continue };
-            let slot = &mut destination.fib;
-            slot.queued = false;
-            let change = match &slot.target {
-                Some(target) => {
-                    slot.handed_out = true;
-                    Some(FibChange { prefix, cookie: slot.cookie, target: Some(FibTarget::clone(target)) })
-                }
-                // Wanted and unwanted again between two polls: the kernel never heard of it.
-                None if !slot.handed_out => None,
-                None => {
-                    slot.handed_out = false;
-                    Some(FibChange { prefix, cookie: slot.cookie, target: None })
-                }
-            };
-            if destination.is_idle() {
-                self.loc.table.remove(&prefix);
-            }
-            if change.is_some() {
-                return change;
+        while let Some(id) = self.loc.fib.pop() {
+            let Some(prefix) = self.loc.table.prefix(id) else { continue };
+            let Some(slot) = self.loc.table.get_mut(id) else { continue };
+            slot.set_queued(false);
+            let cookie = u64::from(slot.cookie);
+            let target = slot.target.and_then(|t| self.loc.fib.targets.get(t)).cloned();
+            // Wanted and unwanted again between two polls: the kernel never heard of it.
+            let nothing = target.is_none() && !slot.is_handed_out();
+            slot.set_handed_out(target.is_some());
+            self.loc.note_idle(id);
+            self.free_idle();
+            if !nothing {
+                return Some(FibChange { prefix, cookie, target });
             }
         }
         None
@@ -327,7 +319,8 @@ impl Rib {
     /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything.
     pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Bytes> {
         let loc = &self.loc;
-        let offer = |prefix: &Prefix| loc.exportable(prefix);
+        let last = std::cell::RefCell::new(None);
+        let offer = |prefix: &Prefix| loc.view(prefix, &last);
         let bytes = if self.may_send() { self.out.next_updates(id, offer, budget_bytes) } else { None };
         if bytes.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
             self.caught_up.insert(id);
@@ -349,7 +342,6 @@ impl Rib {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Monotime) {
         self.graceful_due(now);
-        self.loc.settle();
         self.flush(now);
     }
 
@@ -369,12 +361,27 @@ impl Rib {
     /// The end of every call: looks whether a deferral is over, hands marks to the outbound side.
     fn flush(&mut self, now: Monotime) {
         self.check_deferral(now);
+        self.poll_swept();
         self.mark_changed();
+        self.free_idle();
     }
 
     fn mark_changed(&mut self) {
-        for prefix in std::mem::take(&mut self.loc.changed) {
-            self.out.mark_changed(prefix);
+        let mut changed = std::mem::take(&mut self.loc.changed);
+        for id in changed.drain(..) {
+            if let Some(prefix) = self.loc.table.prefix(id) {
+                self.out.mark_changed(prefix);
+            }
+        }
+        self.loc.changed = changed;
+    }
+
+    /// Frees destinations that nothing needs any more.
+    fn free_idle(&mut self) {
+        while let Some(id) = self.loc.idle.pop() {
+            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) {
+                self.loc.table.remove(id);
+            }
         }
     }
 }

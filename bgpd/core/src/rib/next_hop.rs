@@ -1,7 +1,7 @@
 //! Next hops: which can be used, over which link, at what cost (RFC 4271 §5.1.3, §9.1.2.1).
 //!
-//! Paths share an entry per distinct next hop; the entry knows the prefixes whose paths use it, so a cable that falls out
-//! costs one resolution a next hop and one decision a dependent prefix, whatever else the table holds.
+//! There is an entry per distinct next hop. An attribute set names its next hop, so an entry lives while a set uses it. It does not know the prefixes that hang on
+//! it: when its resolution changes, [`super::sweep`] finds them, the table once for all next hops that changed meanwhile.
 //!
 //! Resolution looks for the longest match of the address among connected subnets of interfaces that are up and, where
 //! recursion is allowed (iBGP, multihop eBGP), best paths of the Loc-RIB, learned over iBGP or eBGP alike; at equal
@@ -15,19 +15,18 @@
 //! subnet we share with it. RFC 2545 §3, RFC 8950: a link-local next hop is a neighbour on the session's link, for IPv4
 //! routes too.
 //!
-//! Invariant: an entry lives while a path uses it; `by_address` and `by_key` hold exactly the living entries.
+//! Invariant: an entry lives while an attribute set uses it; `by_address` and `by_key` hold exactly the living entries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
 use bgp_wire::NextHop;
 use net_types::Prefix;
 
+use super::fib::TargetId;
 use super::hash::FoldState;
-use super::table::PrefixSet;
-use super::types::{Connected, FibTarget, ResolvedNextHop};
+use super::types::{Connected, ResolvedNextHop};
 
 /// Routes looked through before giving up.
 pub(super) const MAX_DEPTH: u32 = 8;
@@ -41,6 +40,7 @@ impl NextHopId {
         self.0
     }
 
+    /// For tests of what only stores the number.
     #[cfg(test)]
     pub(super) fn from_index(index: u32) -> NextHopId {
         NextHopId(index)
@@ -105,10 +105,10 @@ impl fmt::Display for Unresolved {
 }
 
 /// A next hop that can be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Resolved {
     /// What the kernel is told; `None` for routes originated here.
-    pub(super) target: Option<Arc<FibTarget>>,
+    pub(super) target: Option<TargetId>,
     /// Routes looked through.
     pub(super) cost: u32,
     /// The next hop of the route looked through.
@@ -120,8 +120,10 @@ pub(super) struct Resolved {
 pub(super) struct NextHopEntry {
     pub(super) key: NextHopKey,
     pub(super) state: Result<Resolved, Unresolved>,
-    /// Prefixes with a path that uses it.
-    pub(super) dependents: PrefixSet,
+    /// Attribute sets that use it.
+    sets: u32,
+    /// The prefixes that hang on it are to be decided again.
+    pub(super) moved: bool,
 }
 
 /// Every next hop in use.
@@ -131,6 +133,8 @@ pub(super) struct NextHopTable {
     free: Vec<u32>,
     by_key: HashMap<NextHopKey, NextHopId, FoldState>,
     by_address: BTreeMap<IpAddr, BTreeSet<NextHopId>>,
+    /// Entries that may resolve over routes.
+    recursive: usize,
 }
 
 impl NextHopTable {
@@ -140,6 +144,7 @@ impl NextHopTable {
             free: Vec::new(),
             by_key: HashMap::with_hasher(FoldState::new(seed)),
             by_address: BTreeMap::new(),
+            recursive: 0,
         }
     }
 
@@ -148,7 +153,7 @@ impl NextHopTable {
         if let Some(&id) = self.by_key.get(&key) {
             return (id, false);
         }
-        let entry = NextHopEntry { key, state: Err(Unresolved::NoRoute), dependents: PrefixSet::default() };
+        let entry = NextHopEntry { key, state: Err(Unresolved::NoRoute), sets: 0, moved: false };
         let id = match self.free.pop() {
             Some(free) => free,
             None => {
@@ -161,6 +166,7 @@ impl NextHopTable {
         }
         let id = NextHopId(id);
         self.by_key.insert(key, id);
+        self.recursive += usize::from(key.reachability == Reachability::Recursive);
         self.by_address.entry(address(&key.next_hop)).or_default().insert(id);
         (id, true)
     }
@@ -173,19 +179,19 @@ impl NextHopTable {
         self.entries.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// `prefix` has a path that uses `id`.
-    pub(super) fn add_dependent(&mut self, id: NextHopId, prefix: &Prefix) {
+    /// One more attribute set uses it.
+    pub(super) fn retain(&mut self, id: NextHopId) {
         if let Some(entry) = self.get_mut(id) {
-            entry.dependents.insert(prefix);
+            entry.sets += 1;
         }
     }
 
-    /// `prefix` has no such path any more; the entry goes with its last dependent.
-    pub(super) fn remove_dependent(&mut self, id: NextHopId, prefix: &Prefix) {
-        let Some(entry) = self.get_mut(id) else { return };
-        entry.dependents.remove(prefix);
-        if entry.dependents.len() > 0 {
-            return;
+    /// A set that used it is gone; the entry goes with its last one and is handed back.
+    pub(super) fn release(&mut self, id: NextHopId) -> Option<NextHopEntry> {
+        let entry = self.get_mut(id)?;
+        entry.sets = entry.sets.saturating_sub(1);
+        if entry.sets > 0 {
+            return None;
         }
         let key = entry.key;
         self.by_key.remove(&key);
@@ -196,10 +202,9 @@ impl NextHopTable {
                 self.by_address.remove(&address);
             }
         }
-        if let Some(slot) = self.entries.get_mut(id.0 as usize) {
-            *slot = None;
-            self.free.push(id.0);
-        }
+        self.recursive -= usize::from(key.reachability == Reachability::Recursive);
+        self.free.push(id.0);
+        self.entries.get_mut(id.0 as usize)?.take()
     }
 
     /// Every entry.
@@ -208,13 +213,13 @@ impl NextHopTable {
     }
 
     /// Entries that may be looked up in a route of `prefix`.
-    pub(super) fn inside(&self, prefix: &Prefix) -> impl Iterator<Item = NextHopId> + '_ {
-        let prefix = *prefix;
-        self.by_address
-            .range(prefix.addr()..)
-            .take_while(move |(a, _)| prefix.contains(**a))
-            .flat_map(|(_, ids)| ids.iter().copied())
-            .filter(|id| self.get(*id).is_some_and(|e| e.key.reachability == Reachability::Recursive))
+    pub(super) fn inside(&self, prefix: &Prefix, into: &mut Vec<NextHopId>) {
+        if self.recursive == 0 {
+            return;
+        }
+        let within = self.by_address.range(prefix.addr()..).take_while(|(a, _)| prefix.contains(**a));
+        let recursive = |id: &NextHopId| self.get(*id).is_some_and(|e| e.key.reachability == Reachability::Recursive);
+        into.extend(within.flat_map(|(_, ids)| ids.iter().copied()).filter(recursive));
     }
 
     pub(super) fn len(&self) -> usize {

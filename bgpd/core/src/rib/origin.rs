@@ -8,19 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use bgp_wire::{NextHop, PathAttributes};
-use net_types::{Family, Monotime, Prefix};
+use net_types::{Monotime, Prefix};
 
-use super::loc_rib::{LocRib, NewPath};
+use super::loc_rib::LocRib;
 use super::next_hop::{NextHopKey, Reachability};
+use super::peers::{ANNOUNCED, INTERNAL};
 use super::types::PeerId;
-
-/// Path Identifier of an announcement: wins over [`INTERNAL`] at the last step.
-pub(super) const ANNOUNCED: u32 = 0;
-/// Path Identifier of an internal prefix.
-pub(super) const INTERNAL: u32 = 1;
 
 impl LocRib {
     /// True if the configuration lets us originate `prefix`.
@@ -28,7 +23,8 @@ impl LocRib {
         self.speaker.own_prefixes.iter().any(|own| own.covers(prefix))
     }
 
-    /// Makes the routes of our own those of `announcements` and of the configuration.
+    /// Makes the routes of our own those of `announcements` and of the configuration. Their Path Identifier says which
+    /// kind they are: [`ANNOUNCED`] wins over [`INTERNAL`] at the last step.
     pub(super) fn originate(&mut self, now: Monotime, announcements: &BTreeSet<Prefix>) {
         let announced: BTreeSet<(Prefix, u32)> =
             announcements.iter().filter(|p| self.may_originate(p)).map(|p| (*p, ANNOUNCED)).collect();
@@ -39,24 +35,20 @@ impl LocRib {
             .filter(|p| self.connected.subnets().any(|subnet| subnet.overlaps(p)))
             .map(|p| (*p, INTERNAL));
         let wanted: BTreeSet<(Prefix, u32)> = announced.into_iter().chain(internal).collect();
-        let mut held = BTreeSet::new();
-        for family in Family::SUPPORTED {
-            for (prefix, destination) in self.table.iter(family, None) {
-                let local = destination.paths.iter().filter(|p| p.peer == PeerId::LOCAL);
-                held.extend(local.map(|p| (prefix, p.path_id)));
-            }
-        }
+        let held = std::mem::replace(&mut self.originated, wanted.clone());
         for (prefix, path_id) in held.difference(&wanted) {
             self.remove(prefix, PeerId::LOCAL, *path_id);
         }
         for (prefix, path_id) in wanted.difference(&held) {
-            let pre = self.pool.intern(Arc::new(PathAttributes::default()));
-
             let key = NextHopKey { next_hop: unspecified(prefix), reachability: Reachability::Local, ifindex: None };
-            let post = Ok(Arc::clone(&pre));
-            self.insert(now, prefix, NewPath { peer: PeerId::LOCAL, path_id: *path_id, key, pre, post });
+            let pre = self.intern(&PathAttributes::default(), key);
+            let verdict = self.verdicts.intern(&mut self.pool, pre, Ok(pre));
+            let generation = *self.local.get(prefix.is_v4());
+            self.insert(now, prefix, generation, *path_id, verdict);
+            self.verdicts.release(&mut self.pool, verdict);
+            self.pool.release(pre);
         }
-        self.settle();
+        self.settle(false);
     }
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use net_types::{Family, Monotime, Prefix, RouterId};
 
 use super::decision::KeySource;
+use super::sources::GenerationId;
 use super::types::{Connected, PeerId, PeerInfo};
 use crate::config::{NeighborConfig, Relation, RemoteAddress, SpeakerConfig};
 use crate::policy::{RouteSource, SessionFacts, SourceKind};
 
 /// A session, or the last one while its routes are retained.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) info: PeerInfo,
     pub(super) facts: SessionFacts,
@@ -77,13 +78,25 @@ fn kind(relation: Relation) -> SourceKind {
     }
 }
 
-/// Paths of one family from one neighbour.
+/// Two of a kind: one for IPv4, one for IPv6.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) paths: usize,
-    pub(super) prefixes: usize,
-    pub(super) accepted: usize,
-    pub(super) stale: usize,
+pub(super) struct PerFamily<T> {
+    v4: T,
+    v6: T,
+}
+
+impl<T> PerFamily<T> {
+    pub(super) fn new(v4: T, v6: T) -> PerFamily<T> {
+        PerFamily { v4, v6 }
+    }
+
+    pub(super) fn get(&self, v4: bool) -> &T {
+        if v4 { &self.v4 } else { &self.v6 }
+    }
+
+    pub(super) fn get_mut(&mut self, v4: bool) -> &mut T {
+        if v4 { &mut self.v4 } else { &mut self.v6 }
+    }
 }
 
 /// One neighbour.
@@ -91,9 +104,14 @@ pub(super) struct Counts {
 pub(super) struct Peer {
     pub(super) config: Arc<NeighborConfig>,
     /// The session, or (with `up` false) the ended one while routes from it are kept.
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<Arc<Session>>,
     pub(super) up: bool,
-    pub(super) counts: BTreeMap<Family, Counts>,
+    /// Where new paths go.
+    pub(super) current: PerFamily<Option<GenerationId>>,
+    /// Distinct prefixes with a path from it, those of dead generations too until they are swept out.
+    pub(super) prefixes: PerFamily<usize>,
+    /// The neighbour as export sees it.
+    pub(super) identity: u32,
     /// Families whose End-of-RIB came on this session.
     pub(super) end_of_rib: BTreeSet<Family>,
     /// When retained routes go, whatever happens.
@@ -108,23 +126,17 @@ impl Peer {
             config,
             session: None,
             up: false,
-            counts: BTreeMap::new(),
+            current: PerFamily::default(),
+            prefixes: PerFamily::default(),
+            identity: 0,
             end_of_rib: BTreeSet::new(),
             stale_until: None,
             refreshing: BTreeMap::new(),
         }
     }
 
-    pub(super) fn counts_mut(&mut self, family: Family) -> &mut Counts {
-        self.counts.entry(family).or_default()
-    }
-
-    pub(super) fn counts(&self, family: Family) -> Counts {
-        self.counts.get(&family).copied().unwrap_or_default()
-    }
-
     pub(super) fn live(&self) -> Option<&Session> {
-        self.session.as_ref().filter(|_| self.up)
+        self.session.as_deref().filter(|_| self.up)
     }
 
     /// True if the first decision after a restart still waits for this neighbour (RFC 4724 §4.1): it is not up yet, or
@@ -143,38 +155,92 @@ impl Peer {
     }
 }
 
-/// The source that policy sees of a path from `peer`.
-pub(super) fn route_source<'a>(
-    peers: &'a BTreeMap<PeerId, Peer>,
-    speaker: &SpeakerConfig,
+/// A path announced here, as export sees its source; see [`Identities`]. Also the Path Identifier of such a path: it wins
+/// over [`INTERNAL`] at the last step of the decision.
+pub(super) const ANNOUNCED: u32 = 0;
+/// A prefix of the inside that begins here.
+pub(super) const INTERNAL: u32 = 1;
+
+/// A neighbour as export saw it once.
+#[derive(Debug)]
+struct Identity {
     peer: PeerId,
-    path_id: u32,
-) -> Option<RouteSource<'a>> {
-    if peer == PeerId::LOCAL {
-        return Some(RouteSource {
-            peer,
-            neighbor: None,
-            kind: if path_id == super::origin::ANNOUNCED { SourceKind::Local } else { SourceKind::LocalInternal },
-            bgp_identifier: speaker.router_id,
-            peer_address: IpAddr::V4(speaker.router_id.0),
-        });
-    }
-    let peer = peers.get(&peer)?;
-    let session = peer.session.as_ref()?;
-    Some(RouteSource {
-        peer: session.info.id,
-        neighbor: Some(&peer.config),
-        kind: session.kind,
-        bgp_identifier: session.info.bgp_identifier,
-        peer_address: session.info.address,
-    })
+    config: Arc<NeighborConfig>,
+    kind: SourceKind,
+    bgp_identifier: RouterId,
+    address: IpAddr,
 }
 
-/// The decision process's view of who sent a path.
-pub(super) fn key_source(peers: &BTreeMap<PeerId, Peer>, router_id: RouterId, peer: PeerId) -> Option<KeySource> {
-    if peer == PeerId::LOCAL {
-        let address = IpAddr::V4(router_id.0);
-        return Some(KeySource { peer, local: true, external: false, identifier: router_id, address });
+/// Neighbours as export sees them, under numbers that are never given out twice: another session identifier or another
+/// configuration is another number, so who kept a number can tell that a route's source is not what it was.
+#[derive(Debug)]
+pub(super) struct Identities {
+    known: BTreeMap<u32, Identity>,
+    next: u32,
+}
+
+impl Default for Identities {
+    fn default() -> Identities {
+        Identities { known: BTreeMap::new(), next: INTERNAL + 1 }
     }
-    Some(peers.get(&peer)?.session.as_ref()?.key)
+}
+
+impl Identities {
+    /// The number of a neighbour as it is now; `was`: its number so far.
+    pub(super) fn number(&mut self, was: u32, session: &Session) -> u32 {
+        let Session { info, kind, .. } = session;
+        let same = |i: &&Identity| {
+            (i.peer, &i.config, i.kind, i.bgp_identifier, i.address)
+                == (info.id, &info.config, *kind, info.bgp_identifier, info.address)
+        };
+        if self.known.get(&was).filter(same).is_some() {
+            return was;
+        }
+        let number = self.next;
+        // 2^32 sessions.
+        self.next = self.next.wrapping_add(1).max(INTERNAL + 1);
+        self.known.insert(
+            number,
+            Identity {
+                peer: info.id,
+                config: Arc::clone(&info.config),
+                kind: *kind,
+                bgp_identifier: info.bgp_identifier,
+                address: info.address,
+            },
+        );
+        number
+    }
+
+    /// Forgets all but these.
+    pub(super) fn retain(&mut self, used: &BTreeSet<u32>) {
+        self.known.retain(|number, _| used.contains(number));
+    }
+
+    /// The source that policy sees.
+    pub(super) fn source(&self, number: u32, speaker: &SpeakerConfig) -> Option<RouteSource<'_>> {
+        if number <= INTERNAL {
+            return Some(RouteSource {
+                peer: PeerId::LOCAL,
+                neighbor: None,
+                kind: if number == ANNOUNCED { SourceKind::Local } else { SourceKind::LocalInternal },
+                bgp_identifier: speaker.router_id,
+                peer_address: IpAddr::V4(speaker.router_id.0),
+            });
+        }
+        let known = self.known.get(&number)?;
+        Some(RouteSource {
+            peer: known.peer,
+            neighbor: Some(&known.config),
+            kind: known.kind,
+            bgp_identifier: known.bgp_identifier,
+            peer_address: known.address,
+        })
+    }
+}
+
+/// The decision process's view of routes that begin here.
+pub(super) fn local_key(router_id: RouterId) -> KeySource {
+    let address = IpAddr::V4(router_id.0);
+    KeySource { peer: PeerId::LOCAL, local: true, external: false, identifier: router_id, address }
 }

@@ -1,143 +1,299 @@
-//! The table of destinations: every prefix with its paths, before policy and after it.
+//! The table of destinations: every prefix that has a path, or that the kernel or a neighbour may still hold.
 //!
-//! One ordered map a family, not a hash map: a page of a listing starts at its cursor without sorting a million keys,
-//! "all inside this prefix" is a range, and every walk has one order, so a replay repeats byte for byte. Keys are packed
-//! (eight octets for IPv4) since a B-tree keeps them side by side; a lookup costs about as much as the cache misses of a
-//! hash table twice its size.
+//! A destination has its place in the arena of its family, named by a [`DestId`]: 32 octets for IPv4 with its first path,
+//! the best one if there is a best. An exact match is a hash and a comparison; the longest match probes the lengths that
+//! occur, which are counted. There is no order: who lists sorts what it copied out, on its own time.
 //!
-//! Invariant: a destination exists while it has a path or the FIB may still hold a route for it.
+//! Invariants: a place whose [`Slot::is_live`] is in the index and counted; the owner frees it when nobody needs it.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher};
 
-use bgp_wire::PathAttributes;
-use net_types::{Family, Monotime, Prefix};
+use net_types::{Family, Prefix};
 
-use super::decision::Step;
-use super::fib::FibSlot;
-use super::next_hop::NextHopId;
-use super::types::PeerId;
-use crate::policy::Refusal;
+use super::arena::Arena;
+use super::fib::TargetId;
+use super::hash::FoldState;
+use super::ids::DestId;
+use super::index::Index;
+use super::paths::{BlockId, Path};
+use super::types::FibState;
 
-/// One path of one destination. Kept small: a full table from three neighbours is three million of these.
-#[derive(Debug)]
-pub(super) struct Path {
-    pub(super) peer: PeerId,
-    /// As the sender gave it; of local paths: 0 announced, 1 internal.
-    pub(super) path_id: u32,
-    pub(super) next_hop: NextHopId,
-    /// The step that removed it from the last decision.
-    pub(super) lost_at: Step,
-    /// Kept from before a restart of its sender (RFC 4724 §4.2).
-    pub(super) stale: bool,
-    /// Not yet repeated since the sender's BoRR (RFC 7313 §4).
-    pub(super) unrefreshed: bool,
-    pub(super) received: Monotime,
-    /// As received: the Adj-RIB-In.
-    pub(super) pre: Arc<PathAttributes>,
-    /// After import policy (the same copy where it changed nothing), or why not.
-    pub(super) post: Result<Arc<PathAttributes>, Box<Refusal>>,
+const LIVE: u8 = 1;
+const HAS_PATH: u8 = 1 << 1;
+const HAS_BEST: u8 = 1 << 2;
+const QUEUED: u8 = 1 << 3;
+const HANDED_OUT: u8 = 1 << 4;
+const STATE_SHIFT: u8 = 5;
+const STATE: u8 = 0b11 << STATE_SHIFT;
+
+/// A destination without its address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    len: u8,
+    flags: u8,
+    /// Paths beside the first.
+    pub(super) extra: u16,
+    /// Names the FIB's want (see [`super::fib`]).
+    pub(super) cookie: u32,
+    /// The FIB's want.
+    pub(super) target: Option<TargetId>,
+    /// Where the further paths stand.
+    pub(super) further: BlockId,
+    /// Meaningful with [`Slot::has_path`].
+    pub(super) first: Path,
 }
 
-/// Names the best path of a destination.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Best {
-    pub(super) peer: PeerId,
-    pub(super) path_id: u32,
-}
-
-/// One prefix.
-#[derive(Debug, Default)]
-pub(super) struct Destination {
-    pub(super) paths: Vec<Path>,
-    pub(super) best: Option<Best>,
-    pub(super) fib: FibSlot,
-}
-
-impl Destination {
-    pub(super) fn best_path(&self) -> Option<&Path> {
-        let best = self.best?;
-        self.path(best.peer, best.path_id)
+impl Slot {
+    fn new(len: u8) -> Slot {
+        let first = Path::default();
+        Slot { len, flags: LIVE, extra: 0, cookie: 0, target: None, further: BlockId::default(), first }
     }
 
-    pub(super) fn path(&self, peer: PeerId, path_id: u32) -> Option<&Path> {
-        self.paths.iter().find(|p| p.peer == peer && p.path_id == path_id)
+    fn set(&mut self, flag: u8, on: bool) {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
     }
 
+    fn is_live(&self) -> bool {
+        self.flags & LIVE != 0
+    }
+
+    pub(super) fn has_path(&self) -> bool {
+        self.flags & HAS_PATH != 0
+    }
+
+    pub(super) fn set_has_path(&mut self, on: bool) {
+        self.set(HAS_PATH, on);
+    }
+
+    /// The first path is the best one.
+    pub(super) fn has_best(&self) -> bool {
+        self.flags & HAS_BEST != 0
+    }
+
+    pub(super) fn set_has_best(&mut self, on: bool) {
+        self.set(HAS_BEST, on);
+    }
+
+    pub(super) fn best(&self) -> Option<&Path> {
+        self.has_best().then_some(&self.first)
+    }
+
+    /// In the FIB's queue.
+    pub(super) fn is_queued(&self) -> bool {
+        self.flags & QUEUED != 0
+    }
+
+    pub(super) fn set_queued(&mut self, on: bool) {
+        self.set(QUEUED, on);
+    }
+
+    /// A want was handed out since the last removal: the kernel may hold a route.
+    pub(super) fn is_handed_out(&self) -> bool {
+        self.flags & HANDED_OUT != 0
+    }
+
+    pub(super) fn set_handed_out(&mut self, on: bool) {
+        self.set(HANDED_OUT, on);
+    }
+
+    /// Where the want stands.
+    pub(super) fn fib_state(&self) -> FibState {
+        match (self.flags & STATE) >> STATE_SHIFT {
+            0 => FibState::NotWanted,
+            1 => FibState::Pending,
+            2 => FibState::Installed,
+            _ => FibState::Failed,
+        }
+    }
+
+    pub(super) fn set_fib_state(&mut self, state: FibState) {
+        let number = match state {
+            FibState::NotWanted => 0,
+            FibState::Pending => 1,
+            FibState::Installed => 2,
+            FibState::Failed => 3,
+        };
+        self.flags = self.flags & !STATE | number << STATE_SHIFT;
+    }
+
+    /// Neither a path nor anything the kernel may still have to do with.
     pub(super) fn is_idle(&self) -> bool {
-        self.paths.is_empty() && self.fib.is_idle()
+        !self.has_path() && self.target.is_none() && !self.is_queued() && !self.is_handed_out()
+    }
+}
+
+/// An address as it is kept.
+trait Bits: Copy + PartialEq {
+    fn hash(self, len: u8, hasher: FoldState) -> u64;
+    fn prefix(self, len: u8) -> Prefix;
+}
+
+impl Bits for u32 {
+    fn hash(self, len: u8, hasher: FoldState) -> u64 {
+        let mut h = hasher.build_hasher();
+        h.write_u64(u64::from(self) << 8 | u64::from(len));
+        h.finish()
+    }
+    fn prefix(self, len: u8) -> Prefix {
+        Prefix::V4(self, len)
+    }
+}
+
+/// Octets: an aligned number would cost four more.
+impl Bits for [u8; 16] {
+    fn hash(self, len: u8, hasher: FoldState) -> u64 {
+        let bits = u128::from_be_bytes(self);
+        let mut h = hasher.build_hasher();
+        h.write_u64((bits >> 64) as u64);
+        h.write_u64(bits as u64);
+        h.write_u8(len);
+        h.finish()
+    }
+    fn prefix(self, len: u8) -> Prefix {
+        Prefix::V6(u128::from_be_bytes(self), len)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dest<B> {
+    bits: B,
+    slot: Slot,
+}
+
+/// One family.
+#[derive(Debug)]
+struct Half<B> {
+    dests: Arena<Dest<B>>,
+    index: Index,
+    /// Destinations of each length.
+    lengths: Vec<u32>,
+    hasher: FoldState,
+}
+
+impl<B: Bits> Half<B> {
+    fn new(hasher: FoldState, width: usize) -> Half<B> {
+        Half { dests: Arena::default(), index: Index::default(), lengths: vec![0; width + 1], hasher }
+    }
+
+    fn find(&self, bits: B, len: u8) -> Option<u32> {
+        let is = |d: &Dest<B>| d.bits == bits && d.slot.len == len;
+        self.index.find(bits.hash(len, self.hasher), |&at| self.dests.get(at).is_some_and(is))
+    }
+
+    fn insert(&mut self, bits: B, len: u8) -> u32 {
+        let at = self.dests.insert(Dest { bits, slot: Slot::new(len) });
+        let (dests, hasher) = (&self.dests, self.hasher);
+        let rehash = |at: &u32| dests.get(*at).map_or(0, |d| d.bits.hash(d.slot.len, hasher));
+        self.index.insert(bits.hash(len, hasher), at, rehash);
+        self.count(len, 1);
+        at
+    }
+
+    fn remove(&mut self, at: u32) {
+        let Some(dest) = self.dests.get_mut(at).filter(|d| d.slot.is_live()) else { return };
+        dest.slot.flags = 0;
+        let (bits, len) = (dest.bits, dest.slot.len);
+        self.index.remove(bits.hash(len, self.hasher), |&other| other == at);
+        self.dests.free(at);
+        self.count(len, -1);
+    }
+
+    fn count(&mut self, len: u8, by: i32) {
+        if let Some(count) = self.lengths.get_mut(usize::from(len)) {
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    fn octets(&self) -> (usize, usize) {
+        (self.dests.octets(), self.index.octets())
     }
 }
 
 /// Every destination of the two families.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
-    v4: BTreeMap<(u32, u8), Destination>,
-    v6: BTreeMap<(u128, u8), Destination>,
+    v4: Half<u32>,
+    v6: Half<[u8; 16]>,
 }
 
 impl Table {
-    pub(super) fn get(&self, prefix: &Prefix) -> Option<&Destination> {
+    pub(super) fn new(seed: u64) -> Table {
+        let hasher = FoldState::new(seed);
+        Table { v4: Half::new(hasher, 32), v6: Half::new(hasher, 128) }
+    }
+
+    pub(super) fn find(&self, prefix: &Prefix) -> Option<DestId> {
         match *prefix {
-            Prefix::V4(bits, len) => self.v4.get(&(bits, len)),
-            Prefix::V6(bits, len) => self.v6.get(&(bits, len)),
+            Prefix::V4(bits, len) => self.v4.find(bits, len).map(DestId::v4),
+            Prefix::V6(bits, len) => self.v6.find(bits.to_be_bytes(), len).map(DestId::v6),
         }
     }
 
-    pub(super) fn get_mut(&mut self, prefix: &Prefix) -> Option<&mut Destination> {
-        match *prefix {
-            Prefix::V4(bits, len) => self.v4.get_mut(&(bits, len)),
-            Prefix::V6(bits, len) => self.v6.get_mut(&(bits, len)),
+    /// The destination of a prefix, made if need be.
+    pub(super) fn entry(&mut self, prefix: &Prefix) -> DestId {
+        self.find(prefix).unwrap_or_else(|| match *prefix {
+            Prefix::V4(bits, len) => DestId::v4(self.v4.insert(bits, len)),
+            Prefix::V6(bits, len) => DestId::v6(self.v6.insert(bits.to_be_bytes(), len)),
+        })
+    }
+
+    pub(super) fn get(&self, id: DestId) -> Option<&Slot> {
+        let slot = if id.is_v4() { &self.v4.dests.get(id.index())?.slot } else { &self.v6.dests.get(id.index())?.slot };
+        Some(slot).filter(|s| s.is_live())
+    }
+
+    pub(super) fn get_mut(&mut self, id: DestId) -> Option<&mut Slot> {
+        let slot = if id.is_v4() {
+            &mut self.v4.dests.get_mut(id.index())?.slot
+        } else {
+            &mut self.v6.dests.get_mut(id.index())?.slot
+        };
+        Some(slot).filter(|s| s.is_live())
+    }
+
+    pub(super) fn prefix(&self, id: DestId) -> Option<Prefix> {
+        if id.is_v4() {
+            self.v4.dests.get(id.index()).filter(|d| d.slot.is_live()).map(|d| d.bits.prefix(d.slot.len))
+        } else {
+            self.v6.dests.get(id.index()).filter(|d| d.slot.is_live()).map(|d| d.bits.prefix(d.slot.len))
         }
     }
 
-    pub(super) fn entry(&mut self, prefix: &Prefix) -> &mut Destination {
-        match *prefix {
-            Prefix::V4(bits, len) => self.v4.entry((bits, len)).or_default(),
-            Prefix::V6(bits, len) => self.v6.entry((bits, len)).or_default(),
+    /// Frees a destination. The caller has seen to its paths and its want.
+    pub(super) fn remove(&mut self, id: DestId) {
+        if id.is_v4() {
+            self.v4.remove(id.index());
+        } else {
+            self.v6.remove(id.index());
         }
     }
 
-    pub(super) fn remove(&mut self, prefix: &Prefix) {
-        match *prefix {
-            Prefix::V4(bits, len) => drop(self.v4.remove(&(bits, len))),
-            Prefix::V6(bits, len) => drop(self.v6.remove(&(bits, len))),
-        }
+    /// Places of a family, free ones too.
+    pub(super) fn places(&self, v4: bool) -> u32 {
+        if v4 { self.v4.dests.places() } else { self.v6.dests.places() }
     }
 
-    /// Destinations of one family in order, from the first after `after`.
-    pub(super) fn iter(
-        &self,
-        family: Family,
-        after: Option<Prefix>,
-    ) -> Box<dyn Iterator<Item = (Prefix, &Destination)> + '_> {
-        match family {
-            Family::IPV4_UNICAST => {
-                let from = match after {
-                    Some(Prefix::V4(bits, len)) => Bound::Excluded((bits, len)),
-                    Some(Prefix::V6(..)) | None => Bound::Unbounded,
-                };
-                Box::new(self.v4.range((from, Bound::Unbounded)).map(|(&(b, l), d)| (Prefix::V4(b, l), d)))
-            }
-            Family::IPV6_UNICAST => {
-                let from = match after {
-                    Some(Prefix::V6(bits, len)) => Bound::Excluded((bits, len)),
-                    Some(Prefix::V4(..)) | None => Bound::Unbounded,
-                };
-                Box::new(self.v6.range((from, Bound::Unbounded)).map(|(&(b, l), d)| (Prefix::V6(b, l), d)))
-            }
-            _ => Box::new(std::iter::empty()),
+    /// The place after `id`, free or not, both families in turn; `None` after the last.
+    pub(super) fn after(&self, id: Option<DestId>) -> Option<DestId> {
+        let next = match id {
+            None => DestId::v4(0),
+            Some(id) if id.is_v4() => DestId::v4(id.index() + 1),
+            Some(id) => DestId::v6(id.index() + 1),
+        };
+        if next.is_v4() && next.index() < self.places(true) {
+            return Some(next);
         }
+        let next = if next.is_v4() { DestId::v6(0) } else { next };
+        (next.index() < self.places(false)).then_some(next)
     }
 
-    /// As [`Table::iter`] from the start, to change.
-    pub(super) fn iter_mut(&mut self, family: Family) -> Box<dyn Iterator<Item = (Prefix, &mut Destination)> + '_> {
-        match family {
-            Family::IPV4_UNICAST => Box::new(self.v4.iter_mut().map(|(&(b, l), d)| (Prefix::V4(b, l), d))),
-            Family::IPV6_UNICAST => Box::new(self.v6.iter_mut().map(|(&(b, l), d)| (Prefix::V6(b, l), d))),
-            _ => Box::new(std::iter::empty()),
-        }
+    /// Destinations of a family.
+    pub(super) fn len(&self, family: Family) -> usize {
+        if family == Family::IPV4_UNICAST { self.v4.dests.len() } else { self.v6.dests.len() }
     }
 
     /// The longest prefix that covers `of`, is accepted by `take` and is at least `least` bits long.
@@ -145,47 +301,67 @@ impl Table {
         &self,
         of: &Prefix,
         least: u8,
-        mut take: impl FnMut(Prefix, &Destination) -> Option<T>,
+        mut take: impl FnMut(DestId, &Slot) -> Option<T>,
     ) -> Option<T> {
-        (least..=of.len()).rev().find_map(|len| {
-            let prefix = of.truncate(len);
-            take(prefix, self.get(&prefix)?)
+        let lengths = if of.is_v4() { &self.v4.lengths } else { &self.v6.lengths };
+        (least..=of.len()).rev().filter(|len| lengths.get(usize::from(*len)).is_some_and(|n| *n > 0)).find_map(|len| {
+            let id = self.find(&of.truncate(len))?;
+            take(id, self.get(id)?)
         })
     }
+
+    /// Octets taken from the allocator: destinations, index.
+    pub(super) fn octets(&self) -> (usize, usize) {
+        let ((dests, index), (dests6, index6)) = (self.v4.octets(), self.v6.octets());
+        (dests + dests6, index + index6)
+    }
 }
 
-/// A set of prefixes, packed like the table.
-#[derive(Debug, Default)]
-pub(super) struct PrefixSet {
-    v4: std::collections::HashSet<(u32, u8), super::hash::FoldState>,
-    v6: std::collections::HashSet<(u128, u8), super::hash::FoldState>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl PrefixSet {
-    pub(super) fn insert(&mut self, prefix: &Prefix) {
-        match *prefix {
-            Prefix::V4(bits, len) => self.v4.insert((bits, len)),
-            Prefix::V6(bits, len) => self.v6.insert((bits, len)),
-        };
+    fn p(text: &str) -> Prefix {
+        text.parse().unwrap()
     }
 
-    pub(super) fn remove(&mut self, prefix: &Prefix) {
-        match *prefix {
-            Prefix::V4(bits, len) => self.v4.remove(&(bits, len)),
-            Prefix::V6(bits, len) => self.v6.remove(&(bits, len)),
-        };
+    #[test]
+    fn a_destination_is_small() {
+        assert_eq!((size_of::<Dest<u32>>(), size_of::<Dest<[u8; 16]>>()), (32, 44));
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+    #[test]
+    fn numbers_name_prefixes_until_they_are_freed() {
+        let mut table = Table::new(1);
+        let all = ["192.0.2.0/24", "192.0.2.0/25", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128", "::/0"];
+        let ids: Vec<DestId> = all.iter().map(|x| table.entry(&p(x))).collect();
+        for (text, id) in all.iter().zip(&ids) {
+            assert_eq!((table.find(&p(text)), table.prefix(*id)), (Some(*id), Some(p(text))));
+            assert_eq!(table.entry(&p(text)), *id);
+        }
+        table.remove(ids[1]);
+        assert_eq!((table.find(&p(all[1])), table.prefix(ids[1])), (None, None));
+        assert!(table.get(ids[1]).is_none());
+        let mut walk = Vec::new();
+        let mut at = table.after(None);
+        while let Some(id) = at {
+            walk.extend(table.prefix(id));
+            at = table.after(Some(id));
+        }
+        assert_eq!(walk, [p(all[0]), p(all[2]), p(all[3]), p(all[4]), p(all[5])]);
+        assert_eq!(table.entry(&p("198.51.100.0/24")), ids[1]);
     }
 
-    /// Every member in order (the order of a hash set would leak its seed into what is sent).
-    pub(super) fn sorted(&self) -> Vec<Prefix> {
-        let v4 = self.v4.iter().map(|&(b, l)| Prefix::V4(b, l));
-        let v6 = self.v6.iter().map(|&(b, l)| Prefix::V6(b, l));
-        let mut all: Vec<Prefix> = v4.chain(v6).collect();
-        all.sort_unstable();
-        all
+    #[test]
+    fn longest_match_steps_over_what_is_not_taken() {
+        let mut table = Table::new(1);
+        let short = table.entry(&p("198.51.100.0/24"));
+        let long = table.entry(&p("198.51.100.128/28"));
+        let default = table.entry(&p("0.0.0.0/0"));
+        let of = p("198.51.100.129/32");
+        assert_eq!(table.longest_match(&of, 0, |id, _| Some(id)), Some(long));
+        assert_eq!(table.longest_match(&of, 0, |id, _| (id != long).then_some(id)), Some(short));
+        assert_eq!(table.longest_match(&p("203.0.113.1/32"), 0, |id, _| Some(id)), Some(default));
+        assert_eq!(table.longest_match(&p("203.0.113.1/32"), 1, |id, _| Some(id)), None);
     }
 }

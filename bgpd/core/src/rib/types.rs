@@ -8,6 +8,7 @@ use std::time::Duration;
 use bgp_wire::{GracefulRestart, NextHop, PathAttributes, Role, SessionContext};
 use net_types::{Asn, Family, Monotime, Prefix, RouterId};
 
+use super::ids::DestId;
 use crate::config::NeighborConfig;
 
 /// A neighbour's number inside one process; the daemon gives it out and never gives it to another neighbour.
@@ -223,7 +224,7 @@ pub struct NeighborFamilyCounts {
     pub end_of_rib_received: bool,
 }
 
-/// Which table [`super::Rib::routes`] reads.
+/// Which table [`super::Rib::prefixes`] and [`super::Rib::entries`] read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteTable {
     /// Best paths, or every path.
@@ -235,7 +236,13 @@ pub enum RouteTable {
     In(PeerId),
     /// What a neighbour was sent.
     Out(PeerId),
+    /// Prefixes that the kernel should hold.
+    Fib,
 }
+
+/// Where [`super::Rib::prefixes`] goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListingCursor(pub(super) DestId);
 
 /// Which routes of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

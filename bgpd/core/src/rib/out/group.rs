@@ -177,7 +177,7 @@ impl Group {
     /// Judges up to `limit` marked prefixes; those whose export changed go to the end of the log.
     fn judge<'v>(&mut self, speaker: &SpeakerConfig, view: &impl Fn(&Prefix) -> Offer<'v>, limit: usize) {
         // Consecutive prefixes mostly share their attributes: the last answer serves again.
-        let mut last: Option<(*const PathAttributes, PeerId, SourceKind, Arc<PathAttributes>)> = None;
+        let mut last: Option<(u32, PeerId, SourceKind, Arc<PathAttributes>)> = None;
         for _ in 0..limit {
             let Some((_, prefix)) = self.marked.pop_first() else { break };
             self.marked_at.remove(&prefix);
@@ -189,12 +189,12 @@ impl Group {
             };
             let exported = best.and_then(|best| {
                 let source = &best.source;
-                let next_hop = self.profile.verdict(speaker, source, &prefix, &best.next_hop, best.attributes).ok()?;
-                let key = (Arc::as_ptr(best.attributes), source.peer, source.kind);
+                let next_hop = self.profile.verdict(speaker, source, &prefix, &best.next_hop, &best.attributes).ok()?;
+                let key = (best.set, source.peer, source.kind);
                 let attributes = match &last {
                     Some((a, p, k, out)) if (*a, *p, *k) == key => Arc::clone(out),
                     _ => {
-                        let new = self.profile.attributes(speaker, source, best.attributes);
+                        let new = self.profile.attributes(speaker, source, &best.attributes);
                         let new = self.pool.intern(new);
                         last = Some((key.0, key.1, key.2, Arc::clone(&new)));
                         new

@@ -42,18 +42,20 @@ use member::{Member, WalkKind};
 pub const DEFAULT_BUDGET: usize = 64 * 1024;
 
 /// The best path of a prefix, as the RIB lends it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BestView<'a> {
     /// Where it came from.
     pub source: RouteSource<'a>,
     /// Its next hop as received.
     pub next_hop: NextHop,
+    /// Names its attributes while the RIB does not change.
+    pub set: u32,
     /// Its attributes after import policy.
-    pub attributes: &'a Arc<PathAttributes>,
+    pub attributes: Arc<PathAttributes>,
 }
 
 /// What the RIB lets be said about a prefix now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Offer<'a> {
     /// Nothing: what was announced must be withdrawn.
     Withdrawn,

@@ -198,7 +198,12 @@ impl World {
         let (best, peers) = (&self.best, &self.peers);
         let view = |p: &Prefix| {
             let b = best.get(p)?;
-            Some(BestView { source: source_of(peers, b.source), next_hop: b.next_hop, attributes: &b.attributes })
+            Some(BestView {
+                source: source_of(peers, b.source),
+                next_hop: b.next_hop,
+                set: Arc::as_ptr(&b.attributes) as usize as u32,
+                attributes: Arc::clone(&b.attributes),
+            })
         };
         let bytes = self.out.next_updates(PeerId(u32::try_from(peer).unwrap()), view, budget);
         let Some(receiver) = &mut self.peers[peer].receiver else {

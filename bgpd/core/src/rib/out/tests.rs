@@ -50,7 +50,12 @@ impl World {
         let view = |p: &Prefix| {
             let source: RouteSource<'_> = source(SourceKind::External, Some(customer));
             let next_hop: NextHop = if p.is_v4() { hop("192.0.2.9") } else { hop("2001:db8::9") };
-            best.get(p).map(|attributes| BestView { source, next_hop, attributes })
+            best.get(p).map(|a| BestView {
+                source,
+                next_hop,
+                set: Arc::as_ptr(a) as usize as u32,
+                attributes: Arc::clone(a),
+            })
         };
         let bytes = self.out.next_updates(peer, view, budget)?;
         self.receivers.get_mut(&peer).unwrap().receive(&bytes);

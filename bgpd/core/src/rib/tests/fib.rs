@@ -78,12 +78,12 @@ fn what_the_kernel_refuses_is_not_announced_until_it_takes_it() {
     lab.rib.fib_result(prefix, cookie, Err("table full".into()));
     lab.pump();
     assert!(!lab.told(2, "198.51.100.128/28"));
-    let entry = lab.rib.fib_entries(None, None, 10).0.remove(0);
+    let entry = lab.rib.fib_entry(&prefix).unwrap();
     assert_eq!((entry.state, entry.error.as_str()), (FibState::Failed, "table full"));
     assert!(lab.rib.explain_route(&prefix).unwrap().forwarding.contains("table full"));
     lab.answer_all();
     assert!(lab.told(2, "198.51.100.128/28"));
-    assert_eq!(lab.rib.fib_entries(None, None, 10).0.remove(0).error, "");
+    assert_eq!(lab.rib.fib_entry(&prefix).unwrap().error, "");
     // It fails later: what was announced is taken back.
     lab.rib.fib_result(prefix, cookie, Err("device is gone".into()));
     lab.pump();

@@ -283,7 +283,7 @@ impl Lab {
                     self.hear(peer, &bytes);
                 }
             }
-            if !moved {
+            if !moved && !self.rib.work(self.now) {
                 return;
             }
         }
@@ -315,10 +315,25 @@ impl Lab {
         assert!(bytes.is_empty());
     }
 
+    /// As a listing is made: prefixes a slice at a time, sorted, entries a page at a time.
+    fn list(&self, table: RouteTable, filter: &RouteFilter, page: usize) -> Vec<RouteEntry> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let (prefixes, next) = self.rib.prefixes(table, filter, cursor, page);
+            all.extend(prefixes);
+            cursor = next;
+            if next.is_none() {
+                break;
+            }
+        }
+        all.sort_unstable();
+        all.chunks(page).flat_map(|page| self.rib.entries(table, page)).collect()
+    }
+
     fn best(&self, prefix: &str) -> Option<RouteEntry> {
         let filter = RouteFilter { prefix: Some(p(prefix)), ..RouteFilter::default() };
-        let (entries, next) = self.rib.routes(RouteTable::Loc { all_paths: false }, &filter, None, 10);
-        assert!(next.is_none() && entries.len() <= 1);
+        let entries = self.list(RouteTable::Loc { all_paths: false }, &filter, 10);
+        assert!(entries.len() <= 1);
         entries.into_iter().next()
     }
 

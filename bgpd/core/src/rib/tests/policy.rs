@@ -10,7 +10,7 @@ fn refused_paths_are_kept_with_their_rule_and_never_chosen() {
     lab.up_with(info(1, &transit));
     lab.announce(1, "198.51.0.0/16", &[64501, 64500, 64510]);
     assert!(lab.best("198.51.0.0/16").is_none() && lab.kernel.is_empty());
-    let (rows, _) = lab.rib.routes(RouteTable::In(PeerId(1)), &RouteFilter::default(), None, 10);
+    let rows = lab.list(RouteTable::In(PeerId(1)), &RouteFilter::default(), 10);
     assert!(!rows[0].accepted && rows[0].reason.starts_with("as-loop: "), "{}", rows[0].reason);
     let explained = lab.rib.explain_route(&p("198.51.0.0/16")).unwrap();
     assert_eq!(explained.paths[0].outcome, Outcome::Refused);
@@ -95,7 +95,7 @@ fn a_changed_policy_judges_the_kept_routes_again_without_asking_the_neighbour() 
     lab.rib.peer_reconfigured(lab.now, PeerId(1), Arc::new(deny));
     lab.pump();
     assert!(!lab.told(2, "198.51.100.128/28") && lab.kernel.is_empty());
-    let before = lab.rib.routes(RouteTable::In(PeerId(1)), &RouteFilter::default(), None, 10).0.remove(0);
+    let before = lab.list(RouteTable::In(PeerId(1)), &RouteFilter::default(), 10).remove(0);
     assert_eq!(before.reason.split(':').next(), Some("policy-deny"));
     let better = NeighborConfig { local_pref: Some(321), ..open };
     lab.rib.peer_reconfigured(lab.now, PeerId(1), Arc::new(better));

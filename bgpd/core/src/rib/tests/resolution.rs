@@ -4,7 +4,7 @@ use super::*;
 
 fn reason(lab: &Lab, prefix: &str, n: u32) -> String {
     let filter = RouteFilter { prefix: Some(p(prefix)), ..RouteFilter::default() };
-    lab.rib.routes(RouteTable::In(PeerId(n)), &filter, None, 1).0.remove(0).reason
+    lab.list(RouteTable::In(PeerId(n)), &filter, 1).remove(0).reason
 }
 
 #[test]
@@ -117,8 +117,7 @@ fn link_down_moves_only_what_hangs_on_it() {
     lab.announce(1, "198.51.100.128/28", &[64501]);
     lab.send(7, announce(&["198.51.100.128/28", "198.51.100.144/28"], "192.0.2.7", attrs(&[64501, 64511])));
     assert_eq!((lab.via("198.51.100.128/28").unwrap().1, lab.via("198.51.100.144/28").unwrap().1), (1, 2));
-    let untouched =
-        lab.rib.fib_entries(None, None, 100).0.into_iter().find(|e| e.prefix == p("198.51.100.144/28")).unwrap();
+    let untouched = lab.rib.fib_entry(&p("198.51.100.144/28")).unwrap();
     let mut down = links();
     down.iter_mut().filter(|c| c.ifindex == 1).for_each(|c| c.up = false);
     lab.rib.set_connected(lab.now, down);
@@ -128,8 +127,7 @@ fn link_down_moves_only_what_hangs_on_it() {
         Some(("192.0.2.7".into(), 2)),
         "the path of the other link takes over at once"
     );
-    let after =
-        lab.rib.fib_entries(None, None, 100).0.into_iter().find(|e| e.prefix == p("198.51.100.144/28")).unwrap();
+    let after = lab.rib.fib_entry(&p("198.51.100.144/28")).unwrap();
     assert_eq!(untouched.cookie, after.cookie, "not written again");
     lab.rib.set_connected(lab.now, links());
     lab.pump();
