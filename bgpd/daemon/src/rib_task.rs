@@ -2,10 +2,11 @@
 //!
 //! The way of a route: a neighbour's UPDATEs from the queue -> [`Rib::update`] -> wants to the FIB thread, its answers back
 //! by the queue -> a neighbour for which there is something gets UPDATEs, at most [`UPDATE_BYTES`] an answer, while it gives
-//! credit ([`crate::net::flow::Outlet`]). Questions are answered in slices.
+//! credit ([`crate::net::flow::Outlet`]). Questions are answered in slices, and so is done what the RIB owes its whole table
+//! ([`Rib::work`]).
 //! Invariants: this thread waits for nobody: towards the FIB it keeps at most [`WANTS_IN_FLIGHT`] wants under way,
 //! towards a neighbour as many answers as it gave credit for, towards the supervisor it sets a value. It goes round:
-//! links, the queue, timers, wants, neighbours, questions, each for at most [`TURN`] or one slice, and sleeps only when all
+//! links, the queue, timers, the table, wants, neighbours, questions, each for at most [`TURN`] or one slice, and sleeps only when all
 //! of them have nothing to do; no timer is set on the way.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -126,9 +127,10 @@ pub async fn run(setup: Setup) {
         if task.rib.poll_timeout().is_some_and(|at| at <= now) {
             task.rib.handle_timeout(now);
         }
+        let busy = task.rib.work(now);
         task.outputs();
         let asked = task.ask();
-        if !inputs.is_empty() || !task.line.is_empty() || matches!(asked, Ask::Now) {
+        if busy || !inputs.is_empty() || !task.line.is_empty() || matches!(asked, Ask::Now) {
             continue;
         }
         let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));

@@ -227,11 +227,6 @@ impl AttrPool {
         self.heads.len()
     }
 
-    /// True if no set is held.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Octets taken from the allocator.
     pub(super) fn memory(&self) -> usize {
         self.heads.octets() + self.octets.octets() + self.index.octets() + self.scratch.capacity()
@@ -274,7 +269,7 @@ mod tests {
         assert_eq!((pool.len(), pool.poll_unused_next_hop()), (6, Some(hop(0))));
         assert!(pool.head(a).is_none());
         different.iter().for_each(|(id, _)| pool.release(*id));
-        assert!(pool.is_empty());
+        assert_eq!(pool.len(), 0);
         assert!(pool.memory() < 32 * 1024, "{}", pool.memory());
     }
 
@@ -296,7 +291,7 @@ mod tests {
         assert_eq!(head.med_group(Asn(1)), MedGroup::As(Asn(64500)));
         assert!(!head.is_reflected());
         ids.iter().for_each(|id| pool.release(*id));
-        assert!(pool.is_empty());
+        assert_eq!(pool.len(), 0);
     }
 
     #[test]

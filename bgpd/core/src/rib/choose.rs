@@ -132,6 +132,10 @@ impl LocRib {
         if self.deferred {
             return self.note_idle(id);
         }
+        #[cfg(test)]
+        {
+            self.looked += 1;
+        }
         let mut keys = std::mem::take(&mut self.keys);
         let mut indices = std::mem::take(&mut self.indices);
         let mut lost = std::mem::take(&mut self.lost);

@@ -2,8 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use net_types::Family;
-
 /// A destination: its place in the arena of its family. The top bit says IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct DestId(pub(super) u32);
@@ -22,11 +20,6 @@ impl DestId {
     /// True for IPv4.
     pub(super) fn is_v4(self) -> bool {
         self.0 & DestId::V6 == 0
-    }
-
-    /// The family whose arena it is a place of.
-    pub(super) fn family(self) -> Family {
-        if self.is_v4() { Family::IPV4_UNICAST } else { Family::IPV6_UNICAST }
     }
 
     /// The place in the family's arena: small numbers, given out again.

@@ -32,10 +32,6 @@ fn table_of(hash: u64) -> usize {
 }
 
 impl Index {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(super) fn find(&self, hash: u64, is: impl FnMut(&u32) -> bool) -> Option<u32> {
         self.tables.get(table_of(hash))?.find(hash, is).copied()
     }
@@ -86,7 +82,7 @@ mod tests {
             assert_eq!(index.remove(hash(&n), |x| *x == n), Some(n));
             assert_eq!(index.remove(hash(&n), |x| *x == n), None);
         }
-        assert_eq!(index.len(), 25_000);
+        assert_eq!(index.len, 25_000);
         assert!((0..50_000u32).all(|n| index.find(hash(&n), |x| *x == n).is_some() == (n % 2 == 1)));
     }
 

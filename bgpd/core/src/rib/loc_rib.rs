@@ -66,6 +66,9 @@ pub(super) struct LocRib {
     pub(super) lost: Vec<Option<Step>>,
     pub(super) inside: Vec<NextHopId>,
     pub(super) discard: TargetId,
+    /// Destinations decided or looked at by the sweep, for tests of what a call costs.
+    #[cfg(test)]
+    pub(super) looked: usize,
 }
 
 impl LocRib {
@@ -104,6 +107,8 @@ impl LocRib {
             lost: Vec::new(),
             inside: Vec::new(),
             discard,
+            #[cfg(test)]
+            looked: 0,
         }
     }
 

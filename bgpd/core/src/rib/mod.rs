@@ -207,13 +207,13 @@ impl Rib {
 
     /// An UPDATE. `Some`: the neighbour went over its limit; what came before is kept, the caller ends the session.
     pub fn update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
-        let exceeded = self.take_update(now, id, update);
+        let exceeded = self.take_update(now, id, &update);
         self.loc.settle(false);
         self.flush(now);
         exceeded
     }
 
-    fn take_update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
+    fn take_update(&mut self, now: Monotime, id: PeerId, update: &Update) -> Option<MaxPrefixExceeded> {
         let peer = self.loc.peers.get(&id)?;
         peer.live()?;
         let session = Arc::clone(peer.session.as_ref()?);

@@ -52,9 +52,6 @@ pub(super) struct Sweep {
     /// The last place looked at.
     cursor: Option<DestId>,
     jobs: BTreeMap<Job, Progress>,
-    /// Places looked at by the last call, for tests of its bound.
-    #[cfg(test)]
-    pub(super) visited: usize,
 }
 
 impl LocRib {
@@ -126,10 +123,6 @@ impl LocRib {
                 over.into_iter().for_each(|job| self.forget(job));
             }
         }
-        #[cfg(test)]
-        {
-            self.sweep.visited = places - left;
-        }
         if self.is_swept() && self.unsettled.is_empty() {
             self.rounds.clear();
         }
@@ -139,6 +132,10 @@ impl LocRib {
     fn visit(&mut self, id: DestId) -> usize {
         if self.table.get(id).is_none() {
             return 1;
+        }
+        #[cfg(test)]
+        {
+            self.looked += 1;
         }
         let mut cost = 1;
         let mut buried = self.bury(id);

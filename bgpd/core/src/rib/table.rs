@@ -8,7 +8,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use net_types::{Family, Prefix};
+use net_types::Prefix;
 
 use super::arena::Arena;
 use super::fib::TargetId;
@@ -289,11 +289,6 @@ impl Table {
         }
         let next = if next.is_v4() { DestId::v6(0) } else { next };
         (next.index() < self.places(false)).then_some(next)
-    }
-
-    /// Destinations of a family.
-    pub(super) fn len(&self, family: Family) -> usize {
-        if family == Family::IPV4_UNICAST { self.v4.dests.len() } else { self.v6.dests.len() }
     }
 
     /// The longest prefix that covers `of`, is accepted by `take` and is at least `least` bits long.

@@ -7,6 +7,7 @@ mod model;
 mod policy;
 mod resolution;
 mod show;
+mod table_wide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -261,7 +262,7 @@ impl Lab {
 
     fn pump(&mut self) {
         loop {
-            let mut moved = false;
+            let mut moved = self.rib.work(self.now);
             while let Some(change) = self.rib.poll_fib() {
                 moved = true;
                 match change.target {
@@ -283,7 +284,7 @@ impl Lab {
                     self.hear(peer, &bytes);
                 }
             }
-            if !moved && !self.rib.work(self.now) {
+            if !moved {
                 return;
             }
         }
