@@ -187,7 +187,7 @@ impl Task {
             RibInput::Updates(id, updates, _held) => {
                 for update in updates {
                     if self.sessions.get(&id).is_some_and(|s| !s.ending)
-                        && let Some(exceeded) = self.rib.update(now, id, update)
+                        && let Some(exceeded) = self.rib.update(now, id, &update)
                     {
                         self.over_limit(id, &exceeded);
                     }

@@ -345,7 +345,6 @@ pub const RULES: &[ImportRule] = &[
 fn own_as_seen(c: &Arrival<'_>) -> usize {
     c.attributes.as_path.asns().filter(|&a| a == c.speaker.local_as).count()
 }
-
 fn own_space<'a>(c: &Arrival<'a>, prefix: &Prefix) -> Option<&'a Prefix> {
     c.speaker.own_prefixes.iter().chain(&c.speaker.internal_prefixes).find(|own| own.covers(prefix))
 }
@@ -474,7 +473,6 @@ pub const CHANGES: &[Change<ImportChange>] = &[
 
 /// A rule's place in [`RULES`].
 pub type RuleId = u8;
-
 /// What became of an attribute set, whatever the prefix.
 #[derive(Debug)]
 pub struct SetVerdict {

@@ -278,7 +278,7 @@ mod tests {
         let mut pool = AttrPool::new(1);
         let of = |n: u32| PathAttributes {
             communities: (0..n).map(Community).collect(),
-            local_pref: (n % 2 == 0).then_some(n),
+            local_pref: n.is_multiple_of(2).then_some(n),
             ..set(&[64500, 64501, n + 1], Some(n))
         };
         let sizes: Vec<u32> = (0..300).chain([5_000, 16_000, 70_000]).collect();

@@ -1,6 +1,6 @@
 //! Finds a number by the hash of what stands under it in an arena: four octets and a tag an entry.
 //!
-//! Cut into many small tables by the hash's upper bits, since a table that grows hashes and moves all it holds: with one
+//! Cut into many small tables by the hash's middle bits, since a table that grows hashes and moves all it holds: with one
 //! table of a million entries that is tens of milliseconds in one insertion, with many it is microseconds here and there.
 //! The small tables are not cut alike, so that they do not all double at the same fill: the reserve of the whole stays
 //! near its mean whatever the number of entries.
@@ -26,7 +26,8 @@ impl Default for Index {
 /// Which small table. The share of a table grows with its number, twofold from the first to the last, so that at any fill
 /// some tables are just doubled and some about to: n = log2(1 + u), bent from u by about u (1 - u) / 3.
 fn table_of(hash: u64) -> usize {
-    let u = hash >> 48;
+    // Neither the low bits, which find the bucket in the small table, nor the top seven, which are its tags.
+    let u = (hash >> 32) & 0xffff;
     let bend = ((u * (65_536 - u)) >> 16) * 88 / 256;
     ((u + bend) >> 8) as usize
 }

@@ -206,8 +206,8 @@ impl Rib {
     }
 
     /// An UPDATE. `Some`: the neighbour went over its limit; what came before is kept, the caller ends the session.
-    pub fn update(&mut self, now: Monotime, id: PeerId, update: Update) -> Option<MaxPrefixExceeded> {
-        let exceeded = self.take_update(now, id, &update);
+    pub fn update(&mut self, now: Monotime, id: PeerId, update: &Update) -> Option<MaxPrefixExceeded> {
+        let exceeded = self.take_update(now, id, update);
         self.loc.settle(false);
         self.flush(now);
         exceeded

@@ -47,7 +47,7 @@ fn a_mark_that_was_not_pulled_yet_does_not_become_a_withdrawal_while_the_kernel_
     lab.answer_all();
     // Same next hop, so nothing waits: marked. Before anybody pulls, a better path appears that does wait.
     let longer = announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501, 64510, 64511]));
-    lab.rib.update(lab.now, PeerId(1), longer);
+    lab.rib.update(lab.now, PeerId(1), &longer);
     lab.announce(2, "198.51.100.128/28", &[64502]);
     assert!(lab.told(3, "198.51.100.128/28"));
     assert_eq!(lab.told[&PeerId(3)].withdrawals, 0);
@@ -115,11 +115,11 @@ fn a_flap_between_two_polls_costs_no_write() {
     rib.set_connected(now, links());
     rib.peer_up(now, info(1, &neighbor(1, Relation::Transit)));
     for _ in 0..10 {
-        rib.update(now, PeerId(1), announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501])));
-        rib.update(now, PeerId(1), withdraw(&["198.51.100.128/28"]));
+        rib.update(now, PeerId(1), &announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501])));
+        rib.update(now, PeerId(1), &withdraw(&["198.51.100.128/28"]));
     }
     assert_eq!(rib.poll_fib(), None);
-    rib.update(now, PeerId(1), announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501])));
+    rib.update(now, PeerId(1), &announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501])));
     assert!(rib.poll_fib().is_some_and(|c| c.target.is_some()) && rib.poll_fib().is_none());
 }
 

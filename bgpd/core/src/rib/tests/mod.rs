@@ -9,6 +9,7 @@ mod resolution;
 mod show;
 mod table_wide;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -232,8 +233,8 @@ impl Lab {
         self.pump();
     }
 
-    fn send(&mut self, n: u32, update: Update) -> Option<MaxPrefixExceeded> {
-        let exceeded = self.rib.update(self.now, PeerId(n), update);
+    fn send(&mut self, n: u32, update: impl Borrow<Update>) -> Option<MaxPrefixExceeded> {
+        let exceeded = self.rib.update(self.now, PeerId(n), update.borrow());
         self.pump();
         exceeded
     }

@@ -18,7 +18,7 @@ fn fill(rib: &mut Rib, peer: u32, next_hop: &str, routes: u32, share: u32) {
         attributes.communities.sort_unstable();
         let reach = [Reach { family: V4, next_hop: nh(next_hop), nlri }].into_iter().collect();
         let update = Update { reach, attributes, ..Update::default() };
-        assert_eq!(rib.update(Monotime::from_secs(1), PeerId(peer), update), None);
+        assert_eq!(rib.update(Monotime::from_secs(1), PeerId(peer), &update), None);
     }
     while rib.poll_fib().is_some() {}
 }
@@ -102,7 +102,7 @@ fn no_event_looks_at_more_than_its_slice() {
 fn rfc7313_4_a_transfer_s_marks_are_one_word_whatever_its_size() {
     let mut rib = table(ROUTES, 10, &[1]);
     let now = Monotime::from_secs(2);
-    rib.update(now, PeerId(1), end_of_rib(V4));
+    rib.update(now, PeerId(1), &end_of_rib(V4));
     let mark = |rib: &mut Rib, subtype| {
         let before = rib.loc.looked;
         rib.route_refresh(now, PeerId(1), RouteRefresh { family: V4, subtype });
@@ -152,6 +152,7 @@ fn a_route_takes_so_many_octets() {
     let (routes, share) = (ROUTES, 3);
     let one = table(routes, share, &[1]).memory();
     let each = |octets: usize| octets as f64 / f64::from(routes);
+    println!("{:.1} octets a route: {one:?}", each(one.total()));
     assert!(each(one.destinations) < 32.5, "{one:?}");
     assert!(each(one.index) < 9.0, "{one:?}");
     assert!(each(one.attributes) * f64::from(share) < 105.0, "{one:?}");
