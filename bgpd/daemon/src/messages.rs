@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bgp_core::config::{NeighborConfig, SpeakerConfig};
 use bgp_core::peer::PeerStatus;
+use bgp_core::rib::out::Outgoing;
 use bgp_core::rib::{PeerId, PeerInfo, Retain, Rib};
 use bgp_wire::{Notification, RouteRefresh, Update};
-use bytes::Bytes;
 use net_types::{Monotime, Prefix};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +91,7 @@ pub enum Command {
         /// Session number.
         session: u64,
         /// Whole messages.
-        bytes: Bytes,
+        outgoing: Outgoing,
     },
     /// The RIB ends the session of this number.
     Teardown {

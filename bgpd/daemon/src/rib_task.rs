@@ -130,7 +130,8 @@ pub async fn run(setup: Setup) {
         let busy = task.rib.work(now);
         task.outputs();
         let asked = task.ask();
-        if busy || !inputs.is_empty() || !task.line.is_empty() || matches!(asked, Ask::Now) {
+        let waiting = !inputs.is_empty() || !task.line.is_empty() || task.rib.has_ready_peer();
+        if busy || waiting || matches!(asked, Ask::Now) {
             continue;
         }
         let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));
@@ -240,12 +241,12 @@ impl Task {
         if !session.outlet.take() {
             return;
         }
-        let Some(bytes) = self.rib.next_updates(self.clock.now(), id, UPDATE_BYTES) else {
+        let Some(outgoing) = self.rib.next_updates(self.clock.now(), id, UPDATE_BYTES) else {
             return session.outlet.put_back();
         };
         session.in_line = true;
         self.line.push_back(id);
-        if session.task.try_send(Command::Updates { session: session.number, bytes }).is_err()
+        if session.task.try_send(Command::Updates { session: session.number, outgoing }).is_err()
             && !session.task.is_closed()
         {
             // Lost UPDATEs cannot be had back: end the session and begin anew (6/8, Out of Resources).

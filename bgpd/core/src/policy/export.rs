@@ -1,45 +1,76 @@
 //! Export: from the best path to what a neighbour is told.
 //!
 //! [`ExportProfile`] holds all that the answer depends on besides the route and the speaker's configuration, so
-//! neighbours with equal profiles share one answer (an update group). Three checks are about one neighbour alone and
-//! stay out of the profile: [`ExportTarget::withholds`].
-
-use std::sync::Arc;
+//! neighbours with equal profiles share one answer (an update group). Four checks are about one neighbour alone and
+//! stay out of the profile: those of [`super::ExportTarget`].
+//!
+//! Most checks do not look at the prefix: [`ExportProfile::judge`] is asked once for all routes that share their
+//! attributes, [`ExportProfile::judge_prefix`] for each.
 
 use bgp_wire::{Community, NextHop, PathAttributes, Role};
-use net_types::Prefix;
+use net_types::{Asn, Family, Prefix};
 
 use super::import::longest;
 use super::path::without_private;
-use super::profile::{ExportProfile, ExportTarget};
+use super::profile::{ExportNextHop, ExportProfile};
 use super::tag;
-use super::types::{
-    Change, ExplainStep, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind, explain, judge,
-};
-use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
+use super::types::{Change, Finding, RouteSource, Rule, SourceKind};
+use crate::config::{PolicyMode, Relation, SpeakerConfig};
+use ExportCheck::{Prefix as OfPrefix, Set as OfSet};
 
 impl ExportProfile {
-    /// The verdict for every neighbour of this profile that [`ExportTarget::withholds`] does not name: the next hop to send.
-    pub fn verdict(
+    /// The verdict of the checks that do not look at the prefix: it holds for every route of `family` that shares source,
+    /// next hop and attributes, towards every neighbour of the profile. Gives the next hop to send, or the rule that keeps
+    /// these routes in.
+    pub fn judge(
         &self,
         speaker: &SpeakerConfig,
         source: &RouteSource<'_>,
-        prefix: &Prefix,
+        family: Family,
         next_hop: &NextHop,
         attributes: &PathAttributes,
-    ) -> Result<NextHop, Refusal> {
-        let context = ExportContext { speaker, profile: self, source, prefix, next_hop, attributes };
-        judge(RULES, |check| check(&context))?;
-        Ok(context.exported_next_hop().unwrap_or(*next_hop))
+    ) -> Result<ExportNextHop, &'static str> {
+        let context = ExportContext { speaker, profile: self, source, family, next_hop, attributes };
+        for rule in RULES {
+            if let ExportCheck::Set(check, _) = rule.check
+                && check(&context) == Finding::Refuse
+            {
+                return Err(rule.id);
+            }
+        }
+        context.exported_next_hop().ok_or("next-hop")
     }
 
-    /// The attributes to send with a route that [`ExportProfile::verdict`] let through. They depend on source and
+    /// The verdict of the checks that look at the prefix and nothing else of the route but the kind of its source.
+    pub fn judge_prefix(
+        &self,
+        speaker: &SpeakerConfig,
+        kind: SourceKind,
+        prefix: impl FnOnce() -> Prefix,
+    ) -> Result<(), &'static str> {
+        if !self.filtered() {
+            // Every one of them is a filter of the relationship.
+            return Ok(());
+        }
+        let prefix = &prefix();
+        let context = PrefixContext { speaker, kind, prefix };
+        for rule in RULES {
+            if let ExportCheck::Prefix(check, _) = rule.check
+                && check(&context) == Finding::Refuse
+            {
+                return Err(rule.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The attributes to send with a route that [`ExportProfile::judge`] let through. They depend on source and
     /// attributes, not on the prefix, so routes that share these share the answer.
     pub fn attributes(
         &self,
         speaker: &SpeakerConfig,
         source: &RouteSource<'_>,
-        attributes: &PathAttributes,
+        attributes: PathAttributes,
     ) -> PathAttributes {
         change(&ChangeContext { speaker, profile: self, source }, attributes, |_| {})
     }
@@ -47,26 +78,26 @@ impl ExportProfile {
 
 /// What a change may look at, besides the attributes.
 pub struct ChangeContext<'a> {
-    speaker: &'a SpeakerConfig,
-    profile: &'a ExportProfile,
-    source: &'a RouteSource<'a>,
+    pub(super) speaker: &'a SpeakerConfig,
+    pub(super) profile: &'a ExportProfile,
+    pub(super) source: &'a RouteSource<'a>,
 }
 
-impl ChangeContext<'_> {
-    /// eBGP under the relationship's own filters (not `accept-all`).
-    fn filtered(&self) -> bool {
-        self.profile.ebgp() && self.profile.policy == PolicyMode::Relationship
-    }
-}
-
-/// What a rule may look at.
+/// What a check of the attributes may look at.
 pub struct ExportContext<'a> {
-    speaker: &'a SpeakerConfig,
-    profile: &'a ExportProfile,
-    source: &'a RouteSource<'a>,
-    prefix: &'a Prefix,
-    next_hop: &'a NextHop,
-    attributes: &'a PathAttributes,
+    pub(super) speaker: &'a SpeakerConfig,
+    pub(super) profile: &'a ExportProfile,
+    pub(super) source: &'a RouteSource<'a>,
+    pub(super) family: Family,
+    pub(super) next_hop: &'a NextHop,
+    pub(super) attributes: &'a PathAttributes,
+}
+
+/// What a check of the prefix may look at.
+pub struct PrefixContext<'a> {
+    pub(super) speaker: &'a SpeakerConfig,
+    pub(super) kind: SourceKind,
+    pub(super) prefix: &'a Prefix,
 }
 
 /// What a route is to the outside world.
@@ -83,11 +114,6 @@ enum Worth {
 }
 
 impl ExportContext<'_> {
-    /// eBGP under the relationship's own filters (not `accept-all`).
-    fn filtered(&self) -> bool {
-        self.profile.ebgp() && self.profile.policy == PolicyMode::Relationship
-    }
-
     fn worth(&self) -> Worth {
         let relation = match self.source.kind {
             SourceKind::Local | SourceKind::LocalInternal => return Worth::Own,
@@ -103,7 +129,16 @@ impl ExportContext<'_> {
         if relation == Some(Relation::Customer) { Worth::Customer } else { Worth::Other }
     }
 
-    fn exported_next_hop(&self) -> Option<NextHop> {
+    fn has(&self, community: Community) -> Finding {
+        Finding::refuse_if(self.attributes.communities.contains(&community))
+    }
+
+    fn private_asn(&self) -> Option<Asn> {
+        self.attributes.as_path.asns().find(|a| a.is_private())
+    }
+
+    pub(super) fn exported_next_hop(&self) -> Option<ExportNextHop> {
+        let own = || self.profile.own_next_hop(self.family).map(|_| ExportNextHop::Own);
         let keep = match (self.profile.ebgp(), self.source.kind) {
             // RFC 4271 §5.1.3 allows a third party's on the shared subnet; ours is always right, so always ours.
             (true, _) => false,
@@ -113,36 +148,35 @@ impl ExportContext<'_> {
             (false, SourceKind::Internal | SourceKind::InternalClient) => true,
         };
         if !keep {
-            return self.profile.self_next_hop(self.prefix.family());
+            return own();
         }
         match *self.next_hop {
             // A link-local address means nothing beyond its link (RFC 2545 §3).
-            NextHop::V6 { global, .. } if global.is_unicast_link_local() => {
-                self.profile.self_next_hop(self.prefix.family())
-            }
+            NextHop::V6 { global, .. } if global.is_unicast_link_local() => own(),
             // The neighbour cannot take an IPv4 route with an IPv6 next hop (RFC 8950 §4).
             NextHop::V6 { .. }
-                if self.prefix.is_v4() && !self.profile.context.extended_next_hop.contains(&self.prefix.family()) =>
+                if self.family == Family::IPV4_UNICAST
+                    && !self.profile.context.extended_next_hop.contains(&self.family) =>
             {
-                self.profile.self_next_hop(self.prefix.family())
+                own()
             }
-            NextHop::V6 { global, .. } => Some(NextHop::V6 { global, link_local: None }),
-            v4 => Some(v4),
+            NextHop::V6 { global, .. } => Some(ExportNextHop::Keep(NextHop::V6 { global, link_local: None })),
+            v4 => Some(ExportNextHop::Keep(v4)),
         }
     }
 }
 
-/// A check on a route to be sent.
-pub type ExportCheck = fn(&ExportContext<'_>) -> Outcome;
+/// A check on a route to be sent: what it looks at, its verdict, and the offending value for a person.
+#[derive(Clone, Copy)]
+pub enum ExportCheck {
+    /// Source, family, next hop and attributes.
+    Set(fn(&ExportContext<'_>) -> Finding, fn(&ExportContext<'_>) -> String),
+    /// The prefix and the kind of the source.
+    Prefix(fn(&PrefixContext<'_>) -> Finding, fn(&PrefixContext<'_>) -> String),
+}
+
 /// A change to a route to be sent; true if it changed something.
 pub type ExportChange = fn(&ChangeContext<'_>, &mut PathAttributes) -> bool;
-
-fn refuse_community(c: &ExportContext<'_>, community: Community, name: &str) -> Outcome {
-    if c.attributes.communities.binary_search(&community).is_ok() || c.attributes.communities.contains(&community) {
-        return Outcome::Refuse(format!("the route carries {name} ({community})"));
-    }
-    Outcome::Pass
-}
 
 /// Every check on a route to be sent, in order.
 pub const RULES: &[Rule<ExportCheck>] = &[
@@ -150,195 +184,181 @@ pub const RULES: &[Rule<ExportCheck>] = &[
         id: "policy-deny",
         clause: "RFC 8212 §2.2",
         sentence: "the neighbour has an export policy",
-        check: |c| match c.profile.policy {
-            PolicyMode::Deny => Outcome::Refuse("the neighbour's policy is deny, or it has export = false".to_owned()),
-            PolicyMode::Relationship | PolicyMode::AcceptAll => Outcome::Pass,
-        },
+        check: OfSet(
+            |c| Finding::refuse_if(c.profile.policy == PolicyMode::Deny),
+            |_| "the neighbour's policy is deny, or it has export = false".to_owned(),
+        ),
     },
     Rule {
         id: "family",
         clause: "RFC 4760 §8",
         sentence: "the family was negotiated",
-        check: |c| {
-            let family = c.prefix.family();
-            match c.profile.context.families.contains(&family) {
-                true => Outcome::Pass,
-                false => Outcome::Refuse(format!("{family} is not in force on the session")),
-            }
-        },
+        check: OfSet(
+            |c| Finding::refuse_if(!c.profile.context.families.contains(&c.family)),
+            |c| format!("{} is not in force on the session", c.family),
+        ),
     },
     Rule {
         id: "reflection",
         clause: "RFC 4456 §6",
         sentence: "iBGP routes go on over iBGP only from or to a client",
-        check: |c| match (c.profile.relation, c.source.kind) {
-            (Relation::Internal, SourceKind::Internal) => {
-                Outcome::Refuse("learnt from a non-client, and the neighbour is a non-client".to_owned())
-            }
-            (Relation::Internal | Relation::RrClient, SourceKind::Internal | SourceKind::InternalClient) => {
-                Outcome::Pass
-            }
-            _ => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| match (c.profile.relation, c.source.kind) {
+                (Relation::Internal, SourceKind::Internal) => Finding::Refuse,
+                (Relation::Internal | Relation::RrClient, SourceKind::Internal | SourceKind::InternalClient) => {
+                    Finding::Pass
+                }
+                _ => Finding::Skip,
+            },
+            |_| "learnt from a non-client, and the neighbour is a non-client".to_owned(),
+        ),
     },
     Rule {
         id: "no-advertise",
         clause: "RFC 1997",
         sentence: "the route does not carry NO_ADVERTISE",
-        check: |c| refuse_community(c, Community::NO_ADVERTISE, "NO_ADVERTISE"),
+        check: OfSet(|c| c.has(Community::NO_ADVERTISE), |_| carries(Community::NO_ADVERTISE, "NO_ADVERTISE")),
     },
     Rule {
         id: "no-export",
         clause: "RFC 1997",
         sentence: "the route does not carry NO_EXPORT",
-        check: |c| match c.profile.ebgp() {
-            true => refuse_community(c, Community::NO_EXPORT, "NO_EXPORT"),
-            false => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| if c.profile.ebgp() { c.has(Community::NO_EXPORT) } else { Finding::Skip },
+            |_| carries(Community::NO_EXPORT, "NO_EXPORT"),
+        ),
     },
     Rule {
         id: "no-export-subconfed",
         clause: "RFC 1997",
         sentence: "the route does not carry NO_EXPORT_SUBCONFED",
-        check: |c| match c.profile.ebgp() {
-            true => refuse_community(c, Community::NO_EXPORT_SUBCONFED, "NO_EXPORT_SUBCONFED"),
-            false => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| if c.profile.ebgp() { c.has(Community::NO_EXPORT_SUBCONFED) } else { Finding::Skip },
+            |_| carries(Community::NO_EXPORT_SUBCONFED, "NO_EXPORT_SUBCONFED"),
+        ),
     },
     Rule {
         id: "internal-only",
         clause: "local",
         sentence: "routes originated for the inside stay inside",
-        check: |c| match (c.profile.ebgp(), c.source.kind) {
-            (true, SourceKind::LocalInternal) => Outcome::Refuse(format!("{} is internal to the AS", c.prefix)),
-            (true, _) => Outcome::Pass,
-            (false, _) => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| match (c.profile.ebgp(), c.source.kind) {
+                (true, kind) => Finding::refuse_if(kind == SourceKind::LocalInternal),
+                (false, _) => Finding::Skip,
+            },
+            |_| "the route is internal to the AS".to_owned(),
+        ),
     },
     Rule {
         id: "otc",
         clause: "RFC 9234 §5",
         sentence: "a route with OTC goes to customers only",
-        check: |c| match (c.profile.role, c.attributes.otc) {
-            _ if !c.profile.ebgp() => Outcome::Skip,
-            (Some(Role::Customer | Role::Peer | Role::RouteServerClient), Some(otc)) => {
-                Outcome::Refuse(format!("OTC {otc} is set and the neighbour is a {}", c.profile.relation))
-            }
-            (Some(_), _) => Outcome::Pass,
-            (None, _) => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| match (c.profile.role, c.attributes.otc) {
+                _ if !c.profile.ebgp() => Finding::Skip,
+                (Some(Role::Customer | Role::Peer | Role::RouteServerClient), Some(_)) => Finding::Refuse,
+                (Some(_), _) => Finding::Pass,
+                (None, _) => Finding::Skip,
+            },
+            |c| {
+                let otc = c.attributes.otc.unwrap_or_default();
+                format!("OTC {otc} is set and the neighbour is a {}", c.profile.relation)
+            },
+        ),
     },
     Rule {
         id: "relationship",
         clause: "RFC 7908 §3",
         sentence: "transit, peers and route servers get own and customers' routes only",
-        check: |c| {
-            if !c.filtered() || !c.profile.upstream() {
-                return Outcome::Skip;
-            }
-            match c.worth() {
-                Worth::Own | Worth::Customer => Outcome::Pass,
-                Worth::OwnElsewhere => Outcome::Refuse("an own prefix leaves only where it is announced".to_owned()),
-                Worth::Other => {
-                    Outcome::Refuse(format!("neither own nor a customer's: not for a {}", c.profile.relation))
-                }
-            }
-        },
+        check: OfSet(
+            |c| match c.profile.filtered() && c.profile.upstream() {
+                true => Finding::refuse_if(matches!(c.worth(), Worth::OwnElsewhere | Worth::Other)),
+                false => Finding::Skip,
+            },
+            |c| match c.worth() {
+                Worth::OwnElsewhere => "an own prefix leaves only where it is announced".to_owned(),
+                _ => format!("neither own nor a customer's: not for a {}", c.profile.relation),
+            },
+        ),
     },
     Rule {
         id: "own-space",
         clause: "RFC 7454 §6.1.4",
         sentence: "what is announced as our own is space we hold",
-        check: |c| {
-            if !c.filtered() || c.source.kind != SourceKind::Local {
-                return Outcome::Skip;
-            }
-            match c.speaker.own_prefixes.iter().any(|p| p.covers(c.prefix)) {
-                true => Outcome::Pass,
-                false => Outcome::Refuse(format!("{} is not inside any own prefix", c.prefix)),
-            }
-        },
+        check: OfPrefix(
+            |c| match c.kind == SourceKind::Local {
+                true => Finding::refuse_if(!c.speaker.own_prefixes.iter().any(|p| p.covers(c.prefix))),
+                false => Finding::Skip,
+            },
+            |c| format!("{} is not inside any own prefix", c.prefix),
+        ),
     },
     Rule {
         id: "nopeer",
         clause: "RFC 3765 §2",
         sentence: "a route with NOPEER does not go to peers",
-        check: |c| match c.profile.relation {
-            Relation::Peer | Relation::RouteServer if c.filtered() => refuse_community(c, Community::NOPEER, "NOPEER"),
-            _ => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| match c.profile.relation {
+                Relation::Peer | Relation::RouteServer if c.profile.filtered() => c.has(Community::NOPEER),
+                _ => Finding::Skip,
+            },
+            |_| carries(Community::NOPEER, "NOPEER"),
+        ),
     },
     Rule {
         id: "blackhole",
         clause: "RFC 7999 §3.2",
         sentence: "a BLACKHOLE route stays where it is",
         // The RFC has it kept inside the AS whatever the policy, as NO_EXPORT is.
-        check: |c| match c.profile.ebgp() {
-            true => refuse_community(c, Community::BLACKHOLE, "BLACKHOLE"),
-            false => Outcome::Skip,
-        },
+        check: OfSet(
+            |c| if c.profile.ebgp() { c.has(Community::BLACKHOLE) } else { Finding::Skip },
+            |_| carries(Community::BLACKHOLE, "BLACKHOLE"),
+        ),
     },
     Rule {
         id: "default-route",
         clause: "RFC 7454 §6.1.6",
         sentence: "no default route is sent",
-        check: |c| match c.prefix.is_default() {
-            _ if !c.filtered() => Outcome::Skip,
-            true => Outcome::Refuse(format!("{} is the default route", c.prefix)),
-            false => Outcome::Pass,
-        },
+        check: OfPrefix(
+            |c| Finding::refuse_if(c.prefix.is_default()),
+            |c| format!("{} is the default route", c.prefix),
+        ),
     },
     Rule {
         id: "prefix-length",
         clause: "RFC 7454 §6.1.3",
         sentence: "the prefix is not too long for the Internet",
-        check: |c| {
-            let limit = longest(c.prefix);
-            match c.prefix.len() > limit {
-                _ if !c.filtered() => Outcome::Skip,
-                true => Outcome::Refuse(format!("{} is longer than /{limit}", c.prefix)),
-                false => Outcome::Pass,
-            }
-        },
+        check: OfPrefix(
+            |c| Finding::refuse_if(c.prefix.len() > longest(c.prefix)),
+            |c| format!("{} is longer than /{}", c.prefix, longest(c.prefix)),
+        ),
     },
     Rule {
         id: "private-asn",
         clause: "RFC 6996 §4",
         sentence: "no private AS number leaves, a customer's aside, which is stripped",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            match c.attributes.as_path.asns().find(|a| a.is_private()) {
-                Some(a) if c.worth() != Worth::Customer => Outcome::Refuse(format!("AS {a} in AS_PATH is private")),
-                _ => Outcome::Pass,
-            }
-        },
-    },
-    Rule {
-        id: "target-as-loop",
-        clause: "RFC 4271 §9.1.2",
-        sentence: "the neighbour's AS is not in AS_PATH: it would refuse the route",
-        check: |c| {
-            if !c.filtered() {
-                return Outcome::Skip;
-            }
-            match c.attributes.as_path.asns().any(|a| a == c.profile.remote_as) {
-                true => Outcome::Refuse(format!("AS {} is in {}", c.profile.remote_as, c.attributes.as_path)),
-                false => Outcome::Pass,
-            }
-        },
+        check: OfSet(
+            |c| match c.profile.filtered() {
+                true => Finding::refuse_if(c.private_asn().is_some() && c.worth() != Worth::Customer),
+                false => Finding::Skip,
+            },
+            |c| format!("AS {} in AS_PATH is private", c.private_asn().unwrap_or_default()),
+        ),
     },
     Rule {
         id: "next-hop",
         clause: "RFC 4271 §5.1.3",
         sentence: "there is a next hop of the family to give",
-        check: |c| match c.exported_next_hop() {
-            Some(_) => Outcome::Pass,
-            None => Outcome::Refuse(format!("no own address of {} on the session", c.prefix.family())),
-        },
+        check: OfSet(
+            |c| Finding::refuse_if(c.exported_next_hop().is_none()),
+            |c| format!("no own address of {} on the session", c.family),
+        ),
     },
 ];
+
+fn carries(community: Community, name: &str) -> String {
+    format!("the route carries {name} ({community})")
+}
 
 /// Every change to a route to be sent, in order.
 pub const CHANGES: &[Change<ExportChange>] = &[
@@ -347,7 +367,7 @@ pub const CHANGES: &[Change<ExportChange>] = &[
         clause: "RFC 6996 §4",
         sentence: "a customer's private AS numbers stripped",
         apply: |c, a| match without_private(&a.as_path) {
-            Some(path) if c.filtered() => {
+            Some(path) if c.profile.filtered() => {
                 a.as_path = path;
                 true
             }
@@ -461,100 +481,15 @@ pub const CHANGES: &[Change<ExportChange>] = &[
     },
 ];
 
-fn change(
+pub(super) fn change(
     context: &ChangeContext<'_>,
-    attributes: &PathAttributes,
+    mut attributes: PathAttributes,
     mut seen: impl FnMut(&Change<ExportChange>),
 ) -> PathAttributes {
-    let mut attributes = attributes.clone();
     for row in CHANGES {
         if (row.apply)(context, &mut attributes) {
             seen(row);
         }
     }
     attributes
-}
-
-/// Judges the best path for one neighbour: attributes and next hop as they would stand on the wire.
-pub fn export(
-    speaker: &SpeakerConfig,
-    neighbor: &NeighborConfig,
-    session: &SessionFacts,
-    source: &RouteSource<'_>,
-    prefix: &Prefix,
-    next_hop: &NextHop,
-    attributes: &Arc<PathAttributes>,
-) -> Result<(PathAttributes, NextHop), Refusal> {
-    let target = ExportTarget::new(session);
-    let profile = ExportProfile::new(neighbor, session);
-    let next_hop = profile.verdict(speaker, source, prefix, next_hop, attributes)?;
-    let attributes = profile.attributes(speaker, source, attributes);
-    match target_steps(&target, source, &attributes, &next_hop).into_iter().find(|s| !s.pass) {
-        Some(step) => Err(Refusal { rule: step.rule, detail: step.detail }),
-        None => Ok((attributes, next_hop)),
-    }
-}
-
-fn target_steps(
-    target: &ExportTarget,
-    source: &RouteSource<'_>,
-    attributes: &PathAttributes,
-    next_hop: &NextHop,
-) -> Vec<ExplainStep> {
-    let mut steps = Vec::new();
-    let mut row = |rule, clause, bad: bool, good: &str, why: String| {
-        steps.push(ExplainStep { rule, clause, pass: !bad, detail: if bad { why } else { good.to_owned() } });
-    };
-    if !source.kind.is_local() {
-        row(
-            "split-horizon",
-            "RFC 4271 §9.2",
-            target.split_horizon(source.peer),
-            "the route did not come from this neighbour",
-            "the best path came from this neighbour".to_owned(),
-        );
-    }
-    if attributes.originator_id.is_some() {
-        row(
-            "originator-id",
-            "RFC 4456 §8",
-            target.originator(attributes),
-            "the neighbour is not the originator",
-            format!("ORIGINATOR_ID is {}, the neighbour's own", target.bgp_identifier),
-        );
-    }
-    row(
-        "next-hop-is-neighbour",
-        "RFC 4271 §5.1.3",
-        target.own_next_hop(next_hop),
-        "the next hop is not the neighbour itself",
-        format!("the next hop would be {}, the neighbour itself", target.address),
-    );
-    steps
-}
-
-/// Every rule and change that concerns the route, walked to the end: the reasons behind [`export`]'s verdict.
-pub fn explain_export(
-    speaker: &SpeakerConfig,
-    neighbor: &NeighborConfig,
-    session: &SessionFacts,
-    source: &RouteSource<'_>,
-    prefix: &Prefix,
-    next_hop: &NextHop,
-    attributes: &Arc<PathAttributes>,
-) -> Vec<ExplainStep> {
-    let profile = ExportProfile::new(neighbor, session);
-    let context = ExportContext { speaker, profile: &profile, source, prefix, next_hop, attributes };
-    let mut steps = Vec::new();
-    explain(RULES, |check| check(&context), &mut steps);
-    let mut changes = Vec::new();
-    let changed = change(&ChangeContext { speaker, profile: &profile, source }, attributes, |row| {
-        changes.push(ExplainStep { rule: row.id, clause: row.clause, pass: true, detail: row.sentence.to_owned() });
-    });
-    let next_hop = context.exported_next_hop().unwrap_or(*context.next_hop);
-    steps.extend(target_steps(&ExportTarget::new(session), source, &changed, &next_hop));
-    if steps.iter().all(|s| s.pass) {
-        steps.extend(changes);
-    }
-    steps
 }

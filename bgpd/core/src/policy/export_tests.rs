@@ -6,7 +6,7 @@ use bgp_wire::{AsPath, Community, ExtendedCommunity, LargeCommunity, NextHop, Pa
 use net_types::{Asn, Family};
 
 use super::testutil::*;
-use super::{ExportProfile, RouteSource, SessionFacts, SourceKind, explain_export, export, tag};
+use super::{ExportProfile, ExportTarget, RouteSource, SessionFacts, SourceKind, explain_export, export, tag};
 use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
 
 struct Case {
@@ -522,9 +522,18 @@ fn profiles_differ_exactly_in_what_export_depends_on() {
     }
     let mut context = s.context.clone();
     context.extended_message = true;
+    // Another AS on another subnet: what differs is the octets of the next hop.
     for s in [
         SessionFacts { local_address: ip("192.0.2.99"), ..s.clone() },
         SessionFacts { remote_as: Asn(64503), ..s.clone() },
+    ] {
+        assert_eq!(base, ExportProfile::new(&n, &s));
+        assert_ne!(ExportTarget::new(&n, &session(&n)), ExportTarget::new(&n, &s));
+    }
+    let link_local = Some("fe80::1".parse().unwrap());
+    for s in [
+        SessionFacts { local_ipv6: None, ..s.clone() },
+        SessionFacts { link_local, ..s.clone() },
         SessionFacts { context, ..s },
     ] {
         assert_ne!(base, ExportProfile::new(&n, &s));

@@ -2,8 +2,8 @@
 //! verdict that names its rule.
 //!
 //! The way of a route: Adj-RIB-In keeps it as it came; [`import()`] judges it and gives the attributes that the decision
-//! process sees (LOCAL_PREF by relationship, OTC, our own tag); the best path goes through [`export()`] once per update
-//! group ([`ExportProfile`]) and gets the attributes and next hop that stand on the wire.
+//! process sees (LOCAL_PREF by relationship, OTC, our own tag); the best path goes through [`ExportProfile`] once per update
+//! group and gets the attributes and next hop that stand on the wire.
 //!
 //! One list of rules per direction ([`import::RULES`], [`export::RULES`]) and one list of changes
 //! ([`import::CHANGES`], [`export::CHANGES`]) serve both the verdict (stops at the first refusal) and the explanation
@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - A verdict depends on its arguments and nothing else; what export depends on, beyond the route, is all in
-//!   [`ExportProfile`] (equal profiles: equal answers) and in [`ExportTarget`] (the three checks that are per neighbour).
+//!   [`ExportProfile`] (equal profiles: equal answers) and in [`ExportTarget`] (the four checks that are per neighbour).
 //! - `policy = deny` refuses everything in both directions; `accept-all` leaves only what the protocol itself demands.
 //! - What a route is worth to others is known at every border of ours from the tag ([`tag`]) that the border which took
 //!   it in put on it; strangers' values in our own community space never get past import.
@@ -19,15 +19,16 @@
 //!   transit, peers or route servers.
 
 pub mod export;
+mod export_one;
 pub mod import;
 mod path;
 mod profile;
 pub mod tag;
 mod types;
 
-pub use export::{explain_export, export};
+pub use export_one::{explain_export, export};
 pub use import::{explain_import, import};
-pub use profile::{ExportProfile, ExportTarget};
+pub use profile::{ExportNextHop, ExportProfile, ExportTarget, NextHopShape, OwnNextHops};
 pub use types::{Change, ExplainStep, Finding, Outcome, Refusal, RouteSource, Rule, SessionFacts, SourceKind};
 
 #[cfg(test)]

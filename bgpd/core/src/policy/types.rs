@@ -168,16 +168,6 @@ pub struct Change<F> {
     pub apply: F,
 }
 
-/// First refusal of a table.
-pub(crate) fn judge<F: Copy>(rules: &[Rule<F>], ask: impl Fn(F) -> Outcome) -> Result<(), Refusal> {
-    for rule in rules {
-        if let Outcome::Refuse(detail) = ask(rule.check) {
-            return Err(Refusal { rule: rule.id, detail });
-        }
-    }
-    Ok(())
-}
-
 /// Every row of a table that concerns the route.
 pub(crate) fn explain<F: Copy>(rules: &[Rule<F>], ask: impl Fn(F) -> Outcome, into: &mut Vec<ExplainStep>) {
     for rule in rules {

@@ -14,6 +14,7 @@ use super::fib::TargetId;
 use super::ids::{AttrId, DestId};
 use super::loc_rib::{Buried, LocRib};
 use super::next_hop::{Resolved, Unresolved};
+use super::out::Offer;
 use super::paths::Path;
 use super::peers::ANNOUNCED;
 use super::sources::{Generation, SourceId};
@@ -22,18 +23,6 @@ use super::verdicts::{RuleId, Verdict};
 
 /// Steps 1 to 4: less is better.
 type Rank = (Reverse<u32>, bool, usize, Origin);
-
-/// What the RIB lets be said about a destination now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Offer {
-    /// Nothing: what was announced must be withdrawn.
-    Withdrawn,
-    /// A new best path waits for the kernel, or the old one for the sweep: what was announced stays. The destination is
-    /// marked again when the wait ends.
-    Pending,
-    /// This route, from that source as export knows it.
-    Route { set: AttrId, source: u32 },
-}
 
 /// Why a path takes no part in the decision (step 0).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,15 +1,14 @@
 //! Why a route is what it is, for people. Nothing is kept for this: the decision of one prefix is made again, the rules
 //! are asked again for their reasons.
 
-use std::sync::Arc;
-
 use net_types::Prefix;
 
 use super::Rib;
-use super::choose::{Offer, Unusable};
+use super::choose::Unusable;
 use super::decision::{self, PathKey, Step};
 use super::ids::DestId;
 use super::loc_rib::LocRib;
+use super::out::Offer;
 use super::paths::Path;
 use super::types::{ExplainedPath, ExplainedRoute, FibState, FibTarget, Outcome, PeerId, ResolvedNextHop};
 use super::verdicts::RuleId;
@@ -120,7 +119,7 @@ impl Rib {
             &source,
             prefix,
             &next_hop,
-            &Arc::new(self.loc.pool.decode(set)),
+            &self.loc.pool.decode(set),
         ));
         Some(steps)
     }

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
+use net_types::Family;
+
 /// A destination: its place in the arena of its family. The top bit says IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct DestId(pub(super) u32);
+pub struct DestId(pub(super) u32);
 
 impl DestId {
     const V6: u32 = 1 << 31;
@@ -15,6 +17,11 @@ impl DestId {
 
     pub(super) fn v6(index: u32) -> DestId {
         DestId(index | DestId::V6)
+    }
+
+    /// The family whose arena it is a place of.
+    pub fn family(self) -> Family {
+        if self.is_v4() { Family::IPV4_UNICAST } else { Family::IPV6_UNICAST }
     }
 
     /// True for IPv4.
@@ -30,7 +37,7 @@ impl DestId {
 
 /// An attribute set with its next hop, in the [`super::attributes::AttrPool`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct AttrId(NonZeroU32);
+pub struct AttrId(NonZeroU32);
 
 impl AttrId {
     /// One more than the index, so that zero means none.

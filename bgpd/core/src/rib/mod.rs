@@ -60,15 +60,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
-use bytes::Bytes;
 use net_types::{Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
 use loc_rib::LocRib;
-use out::AdjRibOut;
+use out::{AdjRibOut, Outgoing};
 use peers::{Peer, Session};
 use sweep::Job;
 
+pub use ids::{AttrId, DestId};
 pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
@@ -124,8 +124,9 @@ impl Rib {
     pub fn work(&mut self, now: Monotime) -> bool {
         self.loc.sweep(SLICE);
         self.loc.settle(true);
+        let clearing = self.out.work(&mut self.loc);
         self.flush(now);
-        !self.loc.is_swept()
+        clearing || !self.loc.is_swept()
     }
 
     /// The speaker's configuration changed: everything is judged and decided again, and only what comes out differently
@@ -140,8 +141,7 @@ impl Rib {
         }
         self.loc.owe(Job::DecideAll);
         self.loc.originate(now, &self.announcements);
-        let held = self.loc.all_prefixes();
-        self.out.set_speaker(Arc::clone(&self.loc.speaker), held);
+        self.out.set_speaker(Arc::clone(&self.loc.speaker));
         self.flush(now);
     }
 
@@ -169,8 +169,7 @@ impl Rib {
         }
         self.peer_configured(id, Arc::clone(&info.config));
         let session = Session::new(info, &self.loc.connected_table);
-        let prefixes = self.loc.all_prefixes();
-        self.out.add_peer(&session.info.config, &session.facts, prefixes);
+        self.out.add_peer(&session.info.config, &session.facts);
         self.resume(now, id, session);
         self.caught_up.insert(id);
         self.flush(now);
@@ -193,8 +192,7 @@ impl Rib {
             let info = PeerInfo { config: Arc::clone(&config), ..session.info.clone() };
             let session = Session::new(info, &self.loc.connected_table);
             if peer.up {
-                let prefixes = self.loc.all_prefixes();
-                self.out.change_peer(&config, &session.facts, prefixes);
+                self.out.change_peer(&config, &session.facts);
             }
             self.loc.take_session(id, session);
             self.loc.owe(Job::Judge(id));
@@ -308,24 +306,29 @@ impl Rib {
     /// A neighbour that has been told everything ([`Rib::next_updates`] gave `None`, or its session is new) and for which
     /// there is now more. Each is named once; ask [`Rib::next_updates`] until it gives `None`, as its socket takes it.
     pub fn poll_ready_peer(&mut self) -> Option<PeerId> {
-        if !self.may_send() {
-            return None;
-        }
-        let id = self.caught_up.iter().copied().find(|id| self.out.has_pending(*id))?;
+        let id = self.ready_peer()?;
         self.caught_up.remove(&id);
         Some(id)
     }
 
-    /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything.
-    pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Bytes> {
-        let loc = &self.loc;
-        let last = std::cell::RefCell::new(None);
-        let offer = |prefix: &Prefix| loc.view(prefix, &last);
-        let bytes = if self.may_send() { self.out.next_updates(id, offer, budget_bytes) } else { None };
-        if bytes.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
+    /// True if [`Rib::poll_ready_peer`] would name one.
+    pub fn has_ready_peer(&self) -> bool {
+        self.ready_peer().is_some()
+    }
+
+    fn ready_peer(&self) -> Option<PeerId> {
+        self.caught_up.iter().copied().find(|id| self.may_send() && self.out.has_pending(*id))
+    }
+
+    /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything, or the slice of the
+    /// table that one call looks at held nothing for it ([`Rib::poll_ready_peer`] names it again then).
+    pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Outgoing> {
+        let outgoing = if self.may_send() { self.out.next_updates(&mut self.loc, id, budget_bytes) } else { None };
+        if outgoing.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
             self.caught_up.insert(id);
         }
-        bytes
+        self.free_idle();
+        outgoing
     }
 
     /// Not while the first decision is deferred, nor, after a restart, before the kernel has confirmed it: what goes out
@@ -369,17 +372,18 @@ impl Rib {
     fn mark_changed(&mut self) {
         let mut changed = std::mem::take(&mut self.loc.changed);
         for id in changed.drain(..) {
-            if let Some(prefix) = self.loc.table.prefix(id) {
-                self.out.mark_changed(prefix);
-            }
+            self.out.mark_changed(id);
         }
         self.loc.changed = changed;
     }
 
     /// Frees destinations that nothing needs any more.
     fn free_idle(&mut self) {
+        while let Some(id) = self.out.poll_released() {
+            self.loc.note_idle(id);
+        }
         while let Some(id) = self.loc.idle.pop() {
-            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) {
+            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) && !self.out.holds(id) {
                 self.loc.table.remove(id);
             }
         }

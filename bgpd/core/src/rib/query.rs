@@ -100,9 +100,7 @@ impl Rib {
             RouteTable::Loc { all_paths: false } => self.loc.table.get(id).is_some_and(|s| s.has_best()),
             RouteTable::Loc { all_paths: true } => self.loc.paths(id).any(|p| self.loc.accepted(p.verdict)),
             RouteTable::In(peer) => self.loc.has_from(id, peer),
-            RouteTable::Out(peer) => {
-                self.loc.table.prefix(id).is_some_and(|p| self.out.advertised_route(peer, &p).is_some())
-            }
+            RouteTable::Out(peer) => self.out.holds_route(peer, id),
             RouteTable::Fib => self.loc.table.get(id).is_some_and(|s| s.target.is_some()),
         }
     }
@@ -130,8 +128,7 @@ impl Rib {
                 into.extend(self.loc.paths(id).filter(of_peer).filter_map(|p| self.entry(id, p, true)));
             }
             RouteTable::Out(peer) => {
-                let route = self.loc.table.prefix(id).and_then(|p| self.out.advertised_route(peer, &p));
-                into.extend(route.map(|r| self.out_entry(peer, r)));
+                into.extend(self.out.advertised_route(&self.loc, peer, id).map(|r| self.out_entry(peer, r)));
             }
         }
     }
@@ -226,7 +223,8 @@ impl Rib {
 
     /// What a neighbour holds from us for one prefix.
     pub fn exported_route(&self, prefix: &Prefix, peer: PeerId) -> Option<RouteEntry> {
-        self.out.advertised_route(peer, prefix).map(|route| self.out_entry(peer, route))
+        let id = self.loc.table.find(prefix)?;
+        self.out.advertised_route(&self.loc, peer, id).map(|route| self.out_entry(peer, route))
     }
 
     /// The want of one prefix, if something is wanted.

@@ -182,10 +182,10 @@ impl Task {
     fn command(&mut self, command: Command) {
         match command {
             Command::Incoming(stream, remote, local) => self.incoming(stream, remote, local),
-            Command::Updates { session, bytes } => {
+            Command::Updates { session, outgoing } => {
                 if let Some(live) = self.live.as_mut().filter(|l| l.number == session) {
                     live.owed += 1;
-                    self.peer.send_updates(self.setup.clock.now(), bytes);
+                    self.peer.send_updates(self.setup.clock.now(), outgoing.into_bytes());
                     self.drain();
                 }
             }

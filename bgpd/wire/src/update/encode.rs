@@ -70,6 +70,13 @@ impl AttributeBlock {
         HEADER_LEN + LENGTHS + ATTRIBUTE_HEADER + self.octets.len()
     }
 
+    /// True if a message of the session has room for this route beside the attributes.
+    pub fn fits(&self, nlri: &Nlri, ctx: &SessionContext) -> bool {
+        let header = if self.reach == 0 { 0 } else { ATTRIBUTE_HEADER };
+        let len = codec(self.family).and_then(|c| c.nlri_len(nlri, ctx.add_path_send.contains(&self.family)).ok());
+        room(ctx, header + self.octets.len()).ok().zip(len).is_some_and(|(room, len)| len <= room)
+    }
+
     /// Appends UPDATEs that announce `nlri`, each as full as the session allows. `next_hop_at` is told where in `out` the
     /// next hop's address stands in each of them; what it was told before an error is void.
     pub fn announce(

@@ -1,128 +1,194 @@
 //! An update group: one table and one log for all neighbours of one export profile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use bgp_wire::{NextHop, PathAttributes};
-use bytes::Bytes;
-use net_types::{Family, Prefix};
+use net_types::Family;
 
-use super::Offer;
-use super::member::{Member, WalkKind};
-use super::plan::{Encoded, Marker, Plan, Step, encode};
-use super::pool::Pool;
+use super::log::{Log, low};
+use super::look::{Key, Look, Looks};
+use super::marks::Marks;
+use super::member::{From, Member, WalkKind};
+use super::pass::Pass;
+use super::plan::{Encoded, Plan, encode};
+use super::states::{State, States};
+use super::{Offer, View};
 use crate::config::SpeakerConfig;
-use crate::policy::{ExportProfile, SourceKind};
-use crate::rib::PeerId;
+use crate::policy::ExportProfile;
+use crate::rib::{AttrId, DestId, PeerId};
 
 /// Encoded plans kept for members that ask for the same.
-const BATCHES: usize = 4;
-/// Octets that an attribute set is taken to cost when a plan is cut to its budget.
-const ATTRIBUTES_ESTIMATE: usize = 100;
+const BATCHES: usize = 16;
 
-/// What policy made of the best path.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Exported {
-    /// As sent.
-    pub(super) attributes: Arc<PathAttributes>,
-    /// As sent.
-    pub(super) next_hop: NextHop,
-    /// Who the path came from.
-    pub(super) source: PeerId,
+/// A buffer that others may be given.
+#[derive(Debug)]
+struct Batch {
+    plan: Plan,
+    encoded: Encoded,
+    /// End of the log when it was made.
+    made_at: u64,
 }
 
-/// One prefix of the table.
+/// The speaker's configuration before a change, as long as the table was not judged again under the one after it.
 #[derive(Debug)]
-pub(super) struct Slot {
-    /// Which.
-    pub(super) prefix: Prefix,
-    /// What members may be told; `None`: nothing (any more).
-    pub(super) exported: Option<Exported>,
-    /// When that was last set.
-    seq: u64,
-    /// Taken over from another group, not judged here yet: to be logged even if nothing is to be exported.
-    unjudged: bool,
+struct Older {
+    speaker: Arc<SpeakerConfig>,
+    /// How far that is; `None`: not begun.
+    pass: Option<Pass>,
+}
+
+impl Older {
+    fn is_ahead(&self, dest: DestId) -> bool {
+        self.pass.as_ref().is_none_or(|p| p.is_ahead(dest))
+    }
 }
 
 /// The group.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) profile: ExportProfile,
+    speaker: Arc<SpeakerConfig>,
+    /// Only the last one's pass moves; what an earlier one's has not come to is still in that earlier form.
+    older: Vec<Older>,
     pub(super) members: BTreeMap<PeerId, Member>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    index: BTreeMap<Prefix, u32>,
-    /// Changed prefixes that were not judged yet, in order of their first mark.
-    marked: BTreeMap<u64, Prefix>,
-    marked_at: BTreeMap<Prefix, u64>,
-    last_mark: u64,
-    /// Slots by their `seq`, as long as a member has not been told: each slot at most once.
-    log: BTreeMap<u64, u32>,
-    last_seq: u64,
-    pool: Pool,
-    batches: VecDeque<(Plan, Encoded)>,
+    /// The member that is pulling and therefore not in `members`.
+    pub(super) pulling: Option<PeerId>,
+    /// Members that left for another group and hold what this one told them up to a position, until they are brought there.
+    pub(super) ghosts: BTreeMap<PeerId, u64>,
+    /// Nobody is left but ghosts: the table stands still, and nobody joins.
+    pub(super) retired: bool,
+    pub(super) states: States,
+    /// The first judgement of the whole table; what is ahead of it needs no mark, and what it finds no entry in the log, since
+    /// every member's first walk is behind it. `None`: not begun.
+    fill: Option<Pass>,
+    pub(super) marks: Marks,
+    /// Destinations whose next judgement is news whatever it is, since what was said cannot be known.
+    unsure: BTreeSet<DestId>,
+    pub(super) log: Log,
+    looks: Looks,
+    batches: VecDeque<Batch>,
+    /// Destinations that are perhaps not held any more.
+    pub(super) released: Vec<DestId>,
+    /// Members whose ghosts may go.
+    pub(super) arrived: Vec<(PeerId, u32)>,
+}
+
+/// Answers that serve again while the RIB stands still.
+#[derive(Default)]
+pub(super) struct Recent {
+    judged: Option<(Key, Option<Arc<Look>>)>,
+    old: Option<(Key, Option<Arc<Look>>)>,
 }
 
 impl Group {
-    pub(super) fn new(profile: ExportProfile) -> Group {
+    pub(super) fn new(profile: ExportProfile, speaker: Arc<SpeakerConfig>) -> Group {
         Group {
             profile,
+            speaker,
+            older: Vec::new(),
             members: BTreeMap::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            index: BTreeMap::new(),
-            marked: BTreeMap::new(),
-            marked_at: BTreeMap::new(),
-            last_mark: 0,
-            log: BTreeMap::new(),
-            last_seq: 0,
-            pool: Pool::default(),
+            pulling: None,
+            ghosts: BTreeMap::new(),
+            retired: false,
+            states: States::default(),
+            fill: None,
+            marks: Marks::default(),
+            unsure: BTreeSet::new(),
+            log: Log::default(),
+            looks: Looks::default(),
             batches: VecDeque::new(),
+            released: Vec::new(),
+            arrived: Vec::new(),
         }
     }
 
-    pub(super) fn mark(&mut self, prefix: Prefix) {
-        if !self.profile.context().families.contains(&prefix.family()) || self.marked_at.contains_key(&prefix) {
+    pub(super) fn has_family(&self, family: Family) -> bool {
+        self.profile.context().families.contains(&family)
+    }
+
+    /// Some pass over the whole table will come to it.
+    pub(super) fn is_ahead(&self, dest: DestId) -> bool {
+        self.fill.as_ref().is_none_or(|p| p.is_ahead(dest)) || self.older.last().is_some_and(|o| o.is_ahead(dest))
+    }
+
+    pub(super) fn mark(&mut self, dest: DestId) {
+        if !self.retired && self.has_family(dest.family()) && !self.is_ahead(dest) {
+            self.marks.insert(dest);
+        }
+    }
+
+    /// As [`Group::mark`]; what was said is not known, so what comes next is told.
+    pub(super) fn mark_unsure(&mut self, dest: DestId) {
+        self.unsure.insert(dest);
+        self.mark(dest);
+    }
+
+    /// Everything is judged again; only what comes out differently is logged.
+    pub(super) fn set_speaker(&mut self, speaker: &Arc<SpeakerConfig>) {
+        if self.retired {
             return;
         }
-        self.last_mark += 1;
-        self.marked.insert(self.last_mark, prefix);
-        self.marked_at.insert(prefix, self.last_mark);
-    }
-
-    /// Marks all that the table holds.
-    pub(super) fn mark_all(&mut self) {
-        let all: Vec<Prefix> = self.index.keys().copied().collect();
-        all.into_iter().for_each(|p| self.mark(p));
-    }
-
-    /// Takes a neighbour in. `held`: routes it holds from another group.
-    pub(super) fn join(&mut self, peer: PeerId, mut member: Member, kind: WalkKind, held: BTreeSet<Prefix>) {
-        member.position = self.last_seq;
-        for prefix in held {
-            let slot = self.slot(prefix);
-            member.advertised.insert(slot);
-            if let Some(s) = self.slots.get_mut(slot as usize).filter(|s| s.exported.is_none()) {
-                s.unjudged = true;
-                self.mark(prefix);
-            }
+        let speaker = std::mem::replace(&mut self.speaker, Arc::clone(speaker));
+        if self.fill.is_some() {
+            self.older.push(Older { speaker, pass: None });
         }
-        member.start(kind, self.last_mark);
+        self.forms_changed();
+    }
+
+    fn forms_changed(&mut self) {
+        self.looks.clear();
+        self.batches.clear();
+    }
+
+    /// Which of the speaker's configurations a destination's state is of; zero: the one in force.
+    fn form(&self, dest: DestId) -> u8 {
+        let older = self.older.iter().position(|o| o.is_ahead(dest));
+        older.map_or(0, |n| u8::try_from(n + 1).unwrap_or(u8::MAX))
+    }
+
+    fn speaker(&self, form: u8) -> &Arc<SpeakerConfig> {
+        let older = form.checked_sub(1).and_then(|n| self.older.get(usize::from(n)));
+        older.map_or(&self.speaker, |o| &o.speaker)
+    }
+
+    /// The configuration under which a destination's state was judged.
+    pub(super) fn speaker_of(&self, dest: DestId) -> &SpeakerConfig {
+        self.speaker(self.form(dest))
+    }
+
+    /// What a destination's state looks like.
+    pub(super) fn key(&self, dest: DestId, (set, source): (AttrId, u32)) -> Key {
+        Key { set, source, v4: dest.is_v4(), form: if self.older.is_empty() { 0 } else { self.form(dest) } }
+    }
+
+    /// The look of a route; `None`: not to be had any more, or policy keeps it in.
+    pub(super) fn look<V: View>(&mut self, view: &V, key: Key) -> Option<Arc<Look>> {
+        if let Some(known) = self.looks.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let look = Arc::new(Look::new(view, &self.profile, self.speaker(key.form), key)?);
+        self.looks.put(key, Arc::clone(&look));
+        Some(look)
+    }
+
+    /// What a member that left holds of a destination, if it is known.
+    pub(super) fn look_from<V: View>(&mut self, view: &V, dest: DestId, from: &From) -> Option<Arc<Look>> {
+        let state = self.states.get(dest);
+        let told = state.last == 0 || self.log.position(state.last) <= from.position;
+        let key = self.key(dest, state.route().filter(|_| told)?);
+        self.look(view, key)
+    }
+
+    /// Takes a neighbour in.
+    pub(super) fn join(&mut self, peer: PeerId, mut member: Member, kind: WalkKind) {
+        member.position = self.log.end();
+        member.start(kind, self.marks.end());
         self.members.insert(peer, member);
     }
 
-    /// Lets a neighbour go; the routes it holds.
-    pub(super) fn leave(&mut self, peer: PeerId) -> Option<(Member, BTreeSet<Prefix>)> {
-        let member = self.members.remove(&peer)?;
-        let held = self.index.iter().filter(|&(_, s)| member.advertised.contains(*s)).map(|(p, _)| *p).collect();
-        self.trim();
-        Some((member, held))
-    }
-
     pub(super) fn refresh(&mut self, peer: PeerId, family: Family) {
-        let mark = self.last_mark;
-        if !self.profile.context().families.contains(&family) {
+        let mark = self.marks.end();
+        if !self.has_family(family) {
             return;
         }
         if let Some(m) = self.members.get_mut(&peer) {
@@ -132,324 +198,244 @@ impl Group {
 
     /// Nothing is left to tell this neighbour.
     pub(super) fn is_idle(&self, peer: PeerId) -> bool {
-        self.marked.is_empty()
-            && self.members.get(&peer).is_none_or(|m| m.position == self.last_seq && m.walks.is_empty())
+        self.marks.is_empty()
+            && self.older.is_empty()
+            && self.members.get(&peer).is_none_or(|m| m.position == self.log.end() && m.walks.is_empty())
     }
 
-    /// Routes that the neighbour holds, as the table has them now.
-    pub(super) fn advertised(&self, peer: PeerId) -> impl Iterator<Item = (Prefix, &Exported)> {
-        let member = self.members.get(&peer);
-        self.index.iter().filter_map(move |(prefix, &slot)| {
-            member.filter(|m| m.advertised.contains(slot))?;
-            Some((*prefix, self.slots.get(slot as usize)?.exported.as_ref()?))
-        })
+    /// A destination must not become another prefix's.
+    pub(super) fn holds(&self, dest: DestId) -> bool {
+        self.states.contains(dest)
+            || self.marks.contains(dest)
+            || self.members.values().any(|m| m.carried && m.held.contains(dest))
     }
 
-    /// The route of one prefix that the neighbour holds.
-    pub(super) fn advertised_route(&self, peer: PeerId, prefix: &Prefix) -> Option<&Exported> {
-        let slot = *self.index.get(prefix)?;
-        self.members.get(&peer).filter(|m| m.advertised.contains(slot))?;
-        self.slots.get(slot as usize)?.exported.as_ref()
-    }
-
-    fn slot(&mut self, prefix: Prefix) -> u32 {
-        if let Some(&slot) = self.index.get(&prefix) {
-            return slot;
+    fn maybe_released(&mut self, dest: DestId) {
+        if !self.holds(dest) {
+            self.released.push(dest);
         }
-        let new = Slot { prefix, exported: None, seq: 0, unjudged: false };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                if let Some(s) = self.slots.get_mut(slot as usize) {
-                    *s = new;
-                }
-                slot
+    }
+
+    /// Judges some of what changed, at most `limit` destinations; those whose export changed go to the end of the log. How
+    /// many were judged.
+    pub(super) fn judge<V: View>(&mut self, view: &mut V, limit: usize) -> usize {
+        let mut recent = Recent::default();
+        let families = &self.profile.context().families;
+        let all = Pass::new(|f| families.contains(&f), |v6| view.end(v6));
+        let fill = *self.fill.get_or_insert(all);
+        let mut judged = 0;
+        while judged < limit {
+            let Some(older) = self.older.last_mut() else { break };
+            let Some(dest) = older.pass.get_or_insert(all).next() else {
+                self.older.clear();
+                self.forms_changed();
+                break;
+            };
+            if !fill.is_ahead(dest) {
+                self.judge_one(view, dest, &mut recent, true);
             }
-            None => {
-                self.slots.push(new);
-                // 2^32 prefixes do not fit into memory.
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            if let Some(pass) = self.older.last_mut().and_then(|o| o.pass.as_mut()) {
+                pass.step();
+            }
+            judged += 1;
+        }
+        while judged < limit
+            && let Some(dest) = self.marks.pop()
+        {
+            if self.is_ahead(dest) {
+                self.maybe_released(dest);
+            } else {
+                self.judge_one(view, dest, &mut recent, true);
+            }
+            judged += 1;
+        }
+        judged
+    }
+
+    /// The first judgement of the destination that a walk has come to; false if it must wait.
+    pub(super) fn fill<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent) -> bool {
+        if !self.older.is_empty() || self.fill.as_ref().and_then(Pass::next) != Some(dest) {
+            return false;
+        }
+        self.judge_one(view, dest, recent, false);
+        if let Some(fill) = &mut self.fill {
+            fill.step();
+        }
+        true
+    }
+
+    fn judge_one<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent, news: bool) {
+        let state = self.states.get(dest);
+        let offer = view.offer(dest);
+        let new = match offer {
+            Offer::Route { set, source } => {
+                let key = Key { set, source, v4: dest.is_v4(), form: 0 };
+                let look = self.judged(view, key, recent);
+                let speaker = &self.speaker;
+                let passes = |l: &Arc<Look>| self.profile.judge_prefix(speaker, l.kind, || view.prefix(dest)).is_ok();
+                look.filter(passes).map(|l| (key, l))
+            }
+            Offer::Withdrawn => None,
+            // What was said stays; the RIB marks the destination again when the wait is over.
+            Offer::Pending => {
+                if state.set().is_some() && self.form(dest) != 0 {
+                    self.unsure.insert(dest);
+                }
+                return;
             }
         };
-        self.index.insert(prefix, slot);
-        slot
-    }
-
-    /// Judges up to `limit` marked prefixes; those whose export changed go to the end of the log.
-    fn judge<'v>(&mut self, speaker: &SpeakerConfig, view: &impl Fn(&Prefix) -> Offer<'v>, limit: usize) {
-        // Consecutive prefixes mostly share their attributes: the last answer serves again.
-        let mut last: Option<(u32, PeerId, SourceKind, Arc<PathAttributes>)> = None;
-        for _ in 0..limit {
-            let Some((_, prefix)) = self.marked.pop_first() else { break };
-            self.marked_at.remove(&prefix);
-            let best = match view(&prefix) {
-                Offer::Route(best) => Some(best),
-                Offer::Withdrawn => None,
-                // What was said stays; the RIB marks the prefix again when the wait is over.
-                Offer::Pending => continue,
-            };
-            let exported = best.and_then(|best| {
-                let source = &best.source;
-                let next_hop = self.profile.verdict(speaker, source, &prefix, &best.next_hop, &best.attributes).ok()?;
-                let key = (best.set, source.peer, source.kind);
-                let attributes = match &last {
-                    Some((a, p, k, out)) if (*a, *p, *k) == key => Arc::clone(out),
-                    _ => {
-                        let new = self.profile.attributes(speaker, source, &best.attributes);
-                        let new = self.pool.intern(new);
-                        last = Some((key.0, key.1, key.2, Arc::clone(&new)));
-                        new
-                    }
-                };
-                Some(Exported { attributes, next_hop, source: source.peer })
-            });
-            self.set(prefix, exported);
-        }
-    }
-
-    fn set(&mut self, prefix: Prefix, exported: Option<Exported>) {
-        if exported.is_none() && !self.index.contains_key(&prefix) {
+        let route = new.as_ref().map(|(key, _)| (key.set, key.source));
+        let unsure = !self.unsure.is_empty() && self.unsure.remove(&dest);
+        let (old, same_form) = (state.route(), self.older.is_empty() || self.form(dest) == 0);
+        if old == route && same_form && !unsure {
+            if offer == Offer::Withdrawn {
+                self.maybe_released(dest);
+            }
             return;
         }
-        let slot = self.slot(prefix);
-        let Some(s) = self.slots.get_mut(slot as usize) else { return };
-        if s.exported == exported && !s.unjudged {
-            // A slot made a moment ago for nothing cannot be: nothing without a slot returned above.
+        let same = match (old, &new) {
+            (None, None) => true,
+            (Some(old), Some((_, new))) => !unsure && self.same(view, self.key(dest, old), new, recent),
+            _ => false,
+        };
+        self.put(view, dest, state, route);
+        if let Some((key, look)) = new {
+            self.looks.put(key, look);
+        }
+        if same || !news {
+            if offer == Offer::Withdrawn {
+                self.maybe_released(dest);
+            }
             return;
         }
-        self.log.remove(&s.seq);
-        self.last_seq += 1;
-        (s.exported, s.seq, s.unjudged) = (exported, self.last_seq, false);
-        self.log.insert(self.last_seq, slot);
+        let position = self.log.push(dest);
+        if let Some(entry) = self.states.entry(dest) {
+            entry.last = low(position);
+        }
+        if state.last != 0 {
+            let (superseded, states) = (self.log.position(state.last), &self.states);
+            self.log.supersede(superseded, |d| states.get(d).last);
+        }
     }
 
-    /// The next messages for a neighbour, about `budget` octets, or `None` if it has been told everything.
-    pub(super) fn pull<'v>(
-        &mut self,
-        speaker: &SpeakerConfig,
-        peer: PeerId,
-        view: &impl Fn(&Prefix) -> Offer<'v>,
-        budget: usize,
-    ) -> Option<Bytes> {
-        // A route on the wire takes two octets at least; four on average is little.
-        let limit = (budget / 4).max(1);
-        loop {
-            let more = !self.marked.is_empty();
-            self.judge(speaker, view, limit);
-            let member = self.members.get_mut(&peer)?;
-            let mut planner = Planner {
-                slots: &self.slots,
-                log: &self.log,
-                last_seq: self.last_seq,
-                first_mark: self.marked.first_key_value().map(|(m, _)| *m),
-                families: &self.profile.context().families,
-                plan: Plan::default(),
-                cost: 0,
-                walked: BTreeSet::new(),
-                counted: BTreeSet::new(),
-            };
-            let moved = planner.run(member, budget);
-            let plan = planner.plan;
-            if plan.is_empty() {
-                self.trim();
-                if more || moved {
-                    continue;
-                }
-                return None;
-            }
-            let encoded = self.encoded(&plan);
-            if let Some(member) = self.members.get_mut(&peer) {
-                account(member, &plan, &encoded, &self.slots);
-            }
-            self.trim();
-            if !encoded.bytes.is_empty() {
-                return Some(encoded.bytes);
+    /// Keeps the route, with a reference to its set.
+    fn put<V: View>(&mut self, view: &mut V, dest: DestId, old: State, route: Option<(AttrId, u32)>) {
+        let (before, after) = (old.set(), route.map(|(set, _)| set));
+        if old.route() == route {
+            return;
+        }
+        if let Some(entry) = self.states.entry(dest) {
+            entry.put(route);
+        }
+        if before != after {
+            after.into_iter().for_each(|set| view.retain(set));
+            if let Some(set) = before {
+                self.looks.forget(set);
+                view.release(set);
             }
         }
+    }
+
+    /// The verdict on a route that is offered.
+    fn judged<V: View>(&mut self, view: &V, key: Key, recent: &mut Recent) -> Option<Arc<Look>> {
+        // Consecutive destinations mostly share their attributes: the last answer serves again.
+        if let Some((k, look)) = &recent.judged
+            && *k == key
+        {
+            return look.clone();
+        }
+        let look = match self.looks.get(&key) {
+            Some(look) => Some(Arc::clone(look)),
+            // Not kept yet: only a set that the table refers to keeps its number.
+            None => Look::new(view, &self.profile, &self.speaker, key).map(Arc::new),
+        };
+        recent.judged = Some((key, look.clone()));
+        look
+    }
+
+    /// True if no member could tell the new route from the old one.
+    fn same<V: View>(&mut self, view: &V, old: Key, new: &Look, recent: &mut Recent) -> bool {
+        let old = match &recent.old {
+            Some((k, look)) if *k == old => look.clone(),
+            _ => {
+                let look = self.look(view, old);
+                recent.old = Some((old, look.clone()));
+                look
+            }
+        };
+        // Split horizon (RFC 4271 §9.2): a member that sent the one got nothing and gets the other.
+        let member = |peer: &PeerId| self.members.contains_key(peer) || self.pulling == Some(*peer);
+        old.is_some_and(|old| old.same_wire(new) && !old.sources(new).is_some_and(|s| s.iter().any(member)))
     }
 
     /// The plan's bytes, from the buffer of a member that said the same if there is one.
-    fn encoded(&mut self, plan: &Plan) -> Encoded {
-        if let Some((_, known)) = self.batches.iter().find(|(p, _)| p == plan) {
-            return known.clone();
+    pub(super) fn encoded<V: View>(&mut self, view: &V, plan: &Plan) -> Encoded {
+        let known = self.batches.iter().find(|b| plan.newest <= b.made_at && !plan.private && b.plan.says(plan));
+        if let Some(known) = known {
+            return known.encoded.clone();
         }
-        let new = encode(plan, &self.slots, self.profile.context());
-        if self.members.len() > 1 {
+        let encoded = encode(plan, view, self.profile.context());
+        if !self.members.is_empty() && !plan.private {
             if self.batches.len() == BATCHES {
                 self.batches.pop_front();
             }
-            self.batches.push_back((plan.clone(), new.clone()));
+            self.batches.push_back(Batch { plan: plan.clone(), encoded: encoded.clone(), made_at: self.log.end() });
         }
-        new
+        encoded
     }
 
-    /// Forgets what every member has been told: log entries, then slots that nothing is exported in, then shared buffers.
-    fn trim(&mut self) {
-        let told = self.members.values().map(|m| m.position).min().unwrap_or(self.last_seq);
-        while let Some(entry) = self.log.first_entry().filter(|e| *e.key() <= told) {
-            let slot = entry.remove();
-            let Some(s) = self.slots.get(slot as usize) else { continue };
-            if s.exported.is_none() && !s.unjudged {
-                self.index.remove(&s.prefix);
-                self.free.push(slot);
-            }
-        }
-        if told == self.last_seq && self.members.values().all(|m| m.walks.is_empty()) {
-            self.batches.clear();
-        }
-    }
-
-    /// Sizes, for tests of what is kept: (log, slots in use).
-    #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        (self.log.len(), self.index.len())
-    }
-}
-
-/// Puts one plan together.
-struct Planner<'a> {
-    slots: &'a [Slot],
-    log: &'a BTreeMap<u64, u32>,
-    last_seq: u64,
-    first_mark: Option<u64>,
-    families: &'a [Family],
-    plan: Plan,
-    cost: usize,
-    /// Slots that the walk names: the log need not name them again.
-    walked: BTreeSet<u32>,
-    /// Attribute sets that the cost holds already.
-    counted: BTreeSet<*const PathAttributes>,
-}
-
-impl Planner<'_> {
-    /// Fills the plan and moves the member's position and walk accordingly; true if they moved.
-    fn run(&mut self, member: &mut Member, budget: usize) -> bool {
-        let position = member.position;
-        let mut moved = self.begin(member);
-        // With changes waiting the walk gets half of the budget, so that neither holds up the other.
-        let share = if position == self.last_seq { budget } else { budget / 2 };
-        moved |= self.walk(member, share.max(1));
-        let from = (Bound::Excluded(position), Bound::Unbounded);
-        member.position = self.last_seq;
-        let mut told = position;
-        for (&seq, &slot) in self.log.range(from) {
-            if self.cost >= budget.max(1) {
-                member.position = told;
-                break;
-            }
-            if !self.walked.contains(&slot) {
-                self.step(member, slot);
-            }
-            told = seq;
-        }
-        moved |= member.position != position;
-        moved | self.end(member)
-    }
-
-    fn begin(&mut self, member: &mut Member) -> bool {
-        let position = member.position;
-        let Some(walk) = member.walks.front_mut().filter(|w| !w.begun) else { return false };
-        (walk.begun, walk.since) = (true, position);
-        if let (WalkKind::Refresh { enhanced: true }, Some(family)) = (walk.kind, walk.family) {
-            // RFC 7313 §4: BoRR before the first route; never before End-of-RIB, since walks queue.
-            self.plan.before.push(Marker::BeginOfRefresh(family));
-        }
-        true
-    }
-
-    /// First the log catches up with all that was marked before the walk (in a new group that is the whole table); then
-    /// every slot is looked at, and those that the log did not tell since the walk began are told now, in their newest
-    /// state. So when the walk ends, everything was told once since it began, whatever changed meanwhile, and it does end.
-    fn walk(&mut self, member: &mut Member, budget: usize) -> bool {
-        let Some(mut walk) = member.walks.pop_front() else { return false };
-        let mut moved = false;
-        if walk.target.is_none() && self.first_mark.is_none_or(|m| m > walk.mark) {
-            (walk.target, moved) = (Some(self.last_seq), true);
-        }
-        if walk.end.is_none() && walk.target.is_some_and(|t| member.position >= t) {
-            // Slots made or reused from here on are news, not part of what is walked.
-            (walk.end, moved) = (Some(self.slots.len()), true);
-        }
-        while let Some(slot) = self.slots.get(walk.cursor as usize) {
-            if self.cost >= budget || walk.end.is_none_or(|end| walk.cursor as usize >= end) {
-                break;
-            }
-            let told = slot.seq > walk.since && slot.seq <= member.position;
-            if !told && walk.family.is_none_or(|f| f == slot.prefix.family()) {
-                self.step(member, walk.cursor);
-                self.walked.insert(walk.cursor);
-            }
-            walk.cursor += 1;
-            moved = true;
-        }
-        member.walks.push_front(walk);
-        moved
-    }
-
-    /// Ends the walk if it is through.
-    fn end(&mut self, member: &mut Member) -> bool {
-        let Some(walk) = member.walks.front() else { return false };
-        if walk.end.is_none_or(|end| (walk.cursor as usize) < end) {
-            return false;
-        }
-        match (walk.kind, walk.family) {
-            // RFC 4724 §2: once per family after the initial exchange, also with nothing sent.
-            (WalkKind::Initial, _) => self.plan.after.extend(self.families.iter().map(|f| Marker::EndOfRib(*f))),
-            (WalkKind::Refresh { enhanced: true }, Some(f)) => self.plan.after.push(Marker::EndOfRefresh(f)),
-            (WalkKind::Refresh { .. } | WalkKind::Regroup, _) => {}
-        }
-        member.walks.pop_front();
-        true
-    }
-
-    /// What the neighbour is to be told of this slot, if anything.
-    fn step(&mut self, member: &Member, slot: u32) {
-        let Some(s) = self.slots.get(slot as usize) else { return };
-        let held = member.advertised.contains(slot);
-        let step = Step { slot, seq: s.seq, held };
-        let route = |e: &&Exported| !member.target.withholds(e.source, &e.attributes, &e.next_hop);
-        match s.exported.as_ref().filter(route) {
-            Some(exported) => {
-                self.plan.announce.push(step);
-                self.cost += 1 + usize::from(s.prefix.len()).div_ceil(8);
-                if self.counted.insert(Arc::as_ptr(&exported.attributes)) {
-                    self.cost += ATTRIBUTES_ESTIMATE;
+    /// Forgets what every member has been told: log entries, destinations that nothing is exported of, shared buffers. True
+    /// if more is to be forgotten.
+    pub(super) fn trim(&mut self) -> bool {
+        let positions = self.members.values().map(|m| m.position).chain(self.ghosts.values().copied());
+        let told = positions.min().unwrap_or(self.log.end());
+        let (states, mut newest, mut nothing) = (&mut self.states, 0, Vec::new());
+        let more = self.log.trim(told, |position, dest| {
+            let state = states.get(dest);
+            let live = state.last == low(position);
+            if live && let Some(entry) = states.entry(dest) {
+                entry.last = 0;
+                newest = position;
+                if entry.set().is_none() {
+                    nothing.push(dest);
                 }
             }
-            None if held => {
-                self.plan.withdraw.push(step);
-                self.cost += 1 + usize::from(s.prefix.len()).div_ceil(8);
-            }
-            // Never withdraw what was not advertised.
-            None => {}
+            live
+        });
+        nothing.into_iter().for_each(|dest| self.maybe_released(dest));
+        // A destination or a set whose change is forgotten may have become another since these were made.
+        self.batches.retain(|b| b.made_at >= newest);
+        if told == self.log.end() && self.members.values().all(|m| m.walks.is_empty()) {
+            self.batches.clear();
+            self.looks.rest();
         }
+        more
     }
-}
 
-/// Books a plan that was said.
-fn account(member: &mut Member, plan: &Plan, encoded: &Encoded, slots: &[Slot]) {
-    let family = |s: &Step| slots.get(s.slot as usize).map(|s| s.prefix.family());
-    for step in &plan.withdraw {
-        let Some(family) = family(step) else { continue };
-        let counters = member.counters.entry(family).or_default();
-        if member.advertised.remove(step.slot) {
-            counters.advertised -= 1;
-            counters.withdrawn += 1;
-        }
+    /// Nobody needs it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.members.is_empty() && self.ghosts.is_empty()
     }
-    for (index, step) in plan.announce.iter().enumerate() {
-        let Some(family) = family(step) else { continue };
-        let counters = member.counters.entry(family).or_default();
-        if encoded.unsendable.binary_search(&index).is_ok() {
-            counters.unsendable += 1;
-            if member.advertised.remove(step.slot) {
-                counters.advertised -= 1;
-                counters.withdrawn += 1;
+
+    /// Gives back a part of what a group that is over holds; false: that was all.
+    pub(super) fn dissolve<V: View>(&mut self, view: &mut V, released: &mut VecDeque<DestId>) -> bool {
+        const MARKS: usize = 4096;
+        released.extend(self.released.drain(..));
+        if let Some(states) = self.states.pop_chunk() {
+            for (dest, state) in states {
+                state.set().into_iter().for_each(|set| view.release(set));
+                released.push_back(dest);
             }
-        } else {
-            counters.announced += 1;
-            if member.advertised.insert(step.slot) {
-                counters.advertised += 1;
-            }
+            return true;
         }
+        let before = released.len();
+        released.extend(std::iter::from_fn(|| self.marks.pop()).take(MARKS));
+        released.len() > before
+    }
+
+    /// Sizes, for tests of what is kept: (log, destinations).
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.log.len(), self.states.len())
     }
 }

@@ -1,37 +1,45 @@
 //! One neighbour in its update group: where it stands, and which routes it holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use net_types::Family;
 
 use super::OutCounters;
 use super::bitmap::Bitmap;
+use super::pass::Pass;
 use crate::policy::ExportTarget;
 
-/// A pass over the whole table of the group, for one neighbour.
+/// A pass over the whole table, for one neighbour.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
     /// Why.
     pub(super) kind: WalkKind,
     /// Only routes of this family; `None`: all.
     pub(super) family: Option<Family>,
-    /// False until the pass began.
+    /// False until the neighbour was told that it begins.
     pub(super) begun: bool,
-    /// The neighbour's position when the pass began: what it was told later need not be told again.
+    /// The neighbour's position when it was told that: what it was told later need not be told again.
     pub(super) since: u64,
-    /// Last mark set before the pass: what was marked by then is part of it.
+    /// Where it stands, once it began (again).
+    pub(super) pass: Option<Pass>,
+    /// What was marked before the walk was asked for is part of it: [`super::marks::Marks::end`] then.
     pub(super) mark: u64,
-    /// Where the log stood when all those marks had been judged: the log goes first up to there.
+    /// Where the log stood when all that was walked and judged: it goes up to there before the walk ends.
     pub(super) target: Option<u64>,
-    /// Next slot to look at.
-    pub(super) cursor: u32,
-    /// How many slots there are to look at, once the log is at `target`.
-    pub(super) end: Option<usize>,
 }
 
 impl Walk {
     fn new(kind: WalkKind, family: Option<Family>, mark: u64) -> Walk {
-        Walk { kind, family, begun: false, since: 0, mark, target: None, cursor: 0, end: None }
+        Walk { kind, family, begun: false, since: 0, pass: None, mark, target: None }
+    }
+
+    /// The walk itself tells of what lies before it; the log need not.
+    pub(super) fn tells(&self) -> Option<&Pass> {
+        match self.kind {
+            WalkKind::Initial | WalkKind::Regroup => self.pass.as_ref(),
+            // The neighbour holds these routes: news go at once, and count as told again.
+            WalkKind::Refresh { .. } => None,
+        }
     }
 }
 
@@ -40,13 +48,22 @@ impl Walk {
 pub(super) enum WalkKind {
     /// The session came up: everything, then End-of-RIB.
     Initial,
-    /// The neighbour's profile changed under an established session: everything once more, no marker.
+    /// The neighbour's profile changed under an established session: what differs from what it holds, no marker.
     Regroup,
     /// RFC 2918; with markers where RFC 7313 is in force.
     Refresh {
         /// BoRR before, EoRR after.
         enhanced: bool,
     },
+}
+
+/// The group that told a neighbour what it holds, as long as the walk that compares is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    /// Which group.
+    pub(super) group: u32,
+    /// It was told everything in that group's log up to here.
+    pub(super) position: u64,
 }
 
 /// The neighbour.
@@ -58,12 +75,16 @@ pub(super) struct Member {
     pub(super) enhanced_refresh: bool,
     /// It was told everything in the log up to here.
     pub(super) position: u64,
-    /// Slots that it holds a route of.
-    pub(super) advertised: Bitmap,
+    /// What it holds a route to.
+    pub(super) held: Bitmap,
     /// Passes under way (the first) and waiting.
     pub(super) walks: VecDeque<Walk>,
-    /// Counters.
-    pub(super) counters: BTreeMap<Family, OutCounters>,
+    /// By family: IPv4, IPv6.
+    pub(super) counters: [OutCounters; 2],
+    /// Some of what it holds, another group told it, or this one under another profile: the first walk is not through.
+    pub(super) carried: bool,
+    /// That group, where what it said can be compared.
+    pub(super) from: Option<From>,
 }
 
 impl Member {
@@ -73,10 +94,18 @@ impl Member {
             target,
             enhanced_refresh,
             position: 0,
-            advertised: Bitmap::default(),
+            held: Bitmap::default(),
             walks: VecDeque::new(),
-            counters: BTreeMap::new(),
+            counters: Default::default(),
+            carried: false,
+            from: None,
         }
+    }
+
+    /// Counters of a family.
+    pub(super) fn counters_mut(&mut self, v4: bool) -> &mut OutCounters {
+        let [four, six] = &mut self.counters;
+        if v4 { four } else { six }
     }
 
     /// Starts in a (new) group: the pass that brings it there comes first. Refreshes from before stay owed: one that had
@@ -84,7 +113,7 @@ impl Member {
     pub(super) fn start(&mut self, kind: WalkKind, mark: u64) {
         self.walks.retain(|w| matches!(w.kind, WalkKind::Refresh { .. }));
         for w in &mut self.walks {
-            (w.since, w.mark, w.target, w.cursor, w.end) = (self.position, mark, None, 0, None);
+            (w.pass, w.mark, w.target) = (None, mark, None);
         }
         self.walks.push_front(Walk::new(kind, None, mark));
     }

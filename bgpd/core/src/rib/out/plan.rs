@@ -1,15 +1,15 @@
 //! What one pull will say, before it is bytes: two neighbours with equal plans get the same buffer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bgp_wire::{
-    Message, NextHop, Nlri, PathAttributes, RouteRefresh, RouteRefreshSubtype, SessionContext, message, update,
-};
+use bgp_wire::{Message, Nlri, RouteRefresh, RouteRefreshSubtype, SessionContext, message, update};
 use bytes::{Bytes, BytesMut};
-use net_types::{Family, Prefix};
+use net_types::Family;
 
-use super::group::Slot;
+use super::View;
+use super::look::{Key, Look};
+use super::outgoing::Place;
+use crate::rib::DestId;
 
 /// A message that carries no route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,34 +22,86 @@ pub(super) enum Marker {
     EndOfRib(Family),
 }
 
-/// One route to announce or withdraw, in the state that the group's table had at `seq`.
+/// One route to announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Step {
-    /// Which.
-    pub(super) slot: u32,
-    /// Number of the slot's state: `(slot, seq)` stands for one set of attributes and one next hop.
-    pub(super) seq: u64,
-    /// The neighbour holds an earlier state of it.
+    /// Destination.
+    pub(super) dest: DestId,
+    /// Index into [`Plan::looks`].
+    pub(super) look: u32,
+    /// The neighbour holds an earlier route to it.
     pub(super) held: bool,
 }
 
-/// What one pull says, in this order.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+/// What one pull says, in this order. A destination stands in it once.
+#[derive(Clone, Default, Debug)]
 pub(super) struct Plan {
     /// Before everything.
     pub(super) before: Vec<Marker>,
     /// Withdrawals.
-    pub(super) withdraw: Vec<Step>,
+    pub(super) withdraw: Vec<DestId>,
     /// Announcements.
     pub(super) announce: Vec<Step>,
+    /// What they look like, in order of first appearance.
+    pub(super) looks: Vec<(Key, Arc<Look>)>,
     /// After everything.
     pub(super) after: Vec<Marker>,
+    /// Position in the log of the newest change that is told.
+    pub(super) newest: u64,
+    /// It withdraws what the group's own table does not know: nobody else may be given its buffer.
+    pub(super) private: bool,
 }
 
 impl Plan {
     /// Nothing to say.
     pub(super) fn is_empty(&self) -> bool {
         self.before.is_empty() && self.withdraw.is_empty() && self.announce.is_empty() && self.after.is_empty()
+    }
+
+    /// The same words. Numbers of destinations and sets stand for the same things in both as long as nothing that one of
+    /// them tells changed in between.
+    pub(super) fn says(&self, other: &Plan) -> bool {
+        self.before == other.before
+            && self.after == other.after
+            && self.withdraw == other.withdraw
+            && self.announce == other.announce
+            && self.looks.iter().map(|(k, _)| k).eq(other.looks.iter().map(|(k, _)| k))
+    }
+}
+
+/// Indices of a plan's announcements, those of one look together.
+struct ByLook {
+    order: Vec<u32>,
+    /// Where each look's begin in `order`; one more at the end.
+    starts: Vec<usize>,
+}
+
+impl ByLook {
+    fn new(plan: &Plan) -> ByLook {
+        let mut starts = vec![0; plan.looks.len() + 1];
+        for step in &plan.announce {
+            starts.iter_mut().skip(step.look as usize + 1).take(1).for_each(|n| *n += 1);
+        }
+        let mut sum = 0;
+        for n in &mut starts {
+            sum += *n;
+            *n = sum;
+        }
+        let mut order = vec![0; plan.announce.len()];
+        let mut next = starts.clone();
+        for (index, step) in (0..).zip(&plan.announce) {
+            let Some(at) = next.get_mut(step.look as usize) else { continue };
+            if let Some(place) = order.get_mut(*at) {
+                *place = index;
+            }
+            *at += 1;
+        }
+        ByLook { order, starts }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        let ends = self.starts.iter().skip(1);
+        self.starts.iter().zip(ends).map(|(&from, &to)| self.order.get(from..to).unwrap_or_default())
     }
 }
 
@@ -58,92 +110,67 @@ impl Plan {
 pub(super) struct Encoded {
     /// Whole messages.
     pub(super) bytes: Bytes,
-    /// Announcements (by index in the plan) whose attributes fit no message of this session: withdrawn instead, if held.
-    pub(super) unsendable: Vec<usize>,
+    /// Where each member's own next hops go.
+    pub(super) places: Arc<[Place]>,
+    /// Announcements (by index in the plan) that no message of this session can say: withdrawn instead, if held.
+    pub(super) unsendable: Arc<[u32]>,
 }
 
-/// All routes of a plan that share attributes and next hop.
-struct Shared<'a> {
-    family: Family,
-    next_hop: NextHop,
-    attributes: &'a Arc<PathAttributes>,
-    /// Index in the plan, prefix.
-    routes: Vec<(usize, Prefix)>,
-}
+/// Longer than any route.
+const LONGEST_NLRI: usize = 32;
 
-/// Writes the plan's messages: each attribute set once, followed by as many of its routes as fit, message after message.
-pub(super) fn encode(plan: &Plan, slots: &[Slot], context: &SessionContext) -> Encoded {
-    let mut announced = BytesMut::new();
-    let mut unsendable = Vec::new();
-    for shared in by_attributes(plan, slots) {
-        let all: Vec<Prefix> = shared.routes.iter().map(|&(_, p)| p).collect();
-        if announce(&shared, &all, context, &mut announced) {
-            continue;
-        }
-        // No room for attributes and a route in one message (RFC 4271 §9.2: then it is not advertised). A shorter prefix
-        // may fit where a longer one does not, so each is tried alone.
-        for &(index, prefix) in &shared.routes {
-            if all.len() == 1 || !announce(&shared, &[prefix], context, &mut announced) {
-                unsendable.push(index);
-            }
-        }
-    }
-    unsendable.sort_unstable();
-
-    let replaced = unsendable.iter().filter_map(|&i| plan.announce.get(i)).filter(|s| s.held);
-    let mut withdrawn: BTreeMap<Family, Vec<Prefix>> = BTreeMap::new();
-    for slot in plan.withdraw.iter().chain(replaced).filter_map(|s| slots.get(s.slot as usize)) {
-        withdrawn.entry(slot.prefix.family()).or_default().push(slot.prefix);
+/// Writes the plan's messages: withdrawals, then each attribute set once, followed by as many of its routes as fit, message
+/// after message.
+pub(super) fn encode<V: View>(plan: &Plan, view: &V, context: &SessionContext) -> Encoded {
+    let nlri = |dest: DestId| Nlri::new(view.prefix(dest));
+    let of_look = ByLook::new(plan);
+    let unsendable = unsendable(plan, &of_look, nlri, context);
+    let replaced = unsendable.iter().filter_map(|&i| plan.announce.get(i as usize)).filter(|s| s.held).map(|s| s.dest);
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for dest in plan.withdraw.iter().copied().chain(replaced) {
+        if dest.is_v4() { &mut v4 } else { &mut v6 }.push(dest);
     }
 
-    let mut out = BytesMut::new();
+    let looks: usize = plan.looks.iter().filter_map(|(_, l)| Some(l.block.as_ref()?.overhead())).sum();
+    let mut out = BytesMut::with_capacity(looks + 8 * (plan.announce.len() + plan.withdraw.len()) + 128);
     plan.before.iter().for_each(|m| mark(*m, context, &mut out));
-    for (family, prefixes) in withdrawn {
-        // Cannot fail: a withdrawal always fits, and a family in force has a codec.
-        let _ = update::encode_withdraw(family, prefixes.iter().map(nlri), context, &mut out);
+    for (family, all) in [(Family::IPV4_UNICAST, v4), (Family::IPV6_UNICAST, v6)] {
+        // Cannot fail: a withdrawal always fits, and both families have a codec.
+        let _ = update::encode_withdraw(family, all.into_iter().map(nlri), context, &mut out);
     }
-    out.extend_from_slice(&announced);
+    let mut places = Vec::new();
+    for ((key, look), steps) in plan.looks.iter().zip(of_look.iter()) {
+        let Some(block) = &look.block else { continue };
+        let said = |i: &&u32| unsendable.is_empty() || unsendable.binary_search(i).is_err();
+        let dests = steps.iter().filter(said).filter_map(|&i| Some(plan.announce.get(i as usize)?.dest));
+        let place = |at| {
+            if look.is_own() {
+                places.push(Place::new(at, key.v4));
+            }
+        };
+        // Cannot fail: what does not fit was left out.
+        let _ = block.announce(dests.map(nlri), context, &mut out, place);
+    }
     plan.after.iter().for_each(|m| mark(*m, context, &mut out));
-    Encoded { bytes: out.freeze(), unsendable }
+    Encoded { bytes: out.freeze(), places: places.into(), unsendable: unsendable.into() }
 }
 
-fn by_attributes<'a>(plan: &Plan, slots: &'a [Slot]) -> Vec<Shared<'a>> {
-    let mut all: Vec<Shared<'a>> = Vec::new();
-    // The address is only a key (equal sets are one object, see the pool); the order is that of first appearance.
-    let mut at: BTreeMap<(*const PathAttributes, Family, NextHop), usize> = BTreeMap::new();
-    for (index, step) in plan.announce.iter().enumerate() {
-        let Some(slot) = slots.get(step.slot as usize) else { continue };
-        let Some(exported) = &slot.exported else { continue };
-        let family = slot.prefix.family();
-        let i = *at.entry((Arc::as_ptr(&exported.attributes), family, exported.next_hop)).or_insert_with(|| {
-            all.push(Shared {
-                family,
-                next_hop: exported.next_hop,
-                attributes: &exported.attributes,
-                routes: Vec::new(),
-            });
-            all.len() - 1
-        });
-        if let Some(shared) = all.get_mut(i) {
-            shared.routes.push((index, slot.prefix));
+/// Announcements that no message has room for beside their attributes (RFC 4271 §9.2: not advertised then), in order. A
+/// shorter prefix may fit where a longer one does not.
+fn unsendable(plan: &Plan, of_look: &ByLook, nlri: impl Fn(DestId) -> Nlri, context: &SessionContext) -> Vec<u32> {
+    let mut all = Vec::new();
+    for ((_, look), steps) in plan.looks.iter().zip(of_look.iter()) {
+        match &look.block {
+            Some(block) if block.overhead() + LONGEST_NLRI <= context.max_len() => {}
+            Some(block) => {
+                let fits = |i: &u32| plan.announce.get(*i as usize).is_some_and(|s| block.fits(&nlri(s.dest), context));
+                all.extend(steps.iter().copied().filter(|i| !fits(i)));
+            }
+            None => all.extend(steps),
         }
     }
+    all.sort_unstable();
     all
-}
-
-/// True if all were written; else nothing was.
-fn announce(shared: &Shared<'_>, prefixes: &[Prefix], context: &SessionContext, out: &mut BytesMut) -> bool {
-    let before = out.len();
-    let nlri = prefixes.iter().map(nlri);
-    let done = update::encode_announce(shared.family, &shared.next_hop, shared.attributes, nlri, context, out).is_ok();
-    if !done {
-        out.truncate(before);
-    }
-    done
-}
-
-fn nlri(prefix: &Prefix) -> Nlri {
-    Nlri { prefix: *prefix, path_id: 0 }
 }
 
 fn mark(marker: Marker, context: &SessionContext, out: &mut BytesMut) {

@@ -9,11 +9,11 @@ use bytes::{Bytes, BytesMut};
 use net_types::{Asn, Family, Prefix, RouterId};
 use proptest::prelude::*;
 
-use super::testutil::Receiver;
-use super::{AdjRibOut, BestView};
+use super::testutil::{Receiver, Source, Table};
+use super::{AdjRibOut, DEFAULT_BUDGET};
 use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
-use crate::policy::testutil::{arc, attributes, hop, id, ip, neighbor, prefix, session, speaker};
-use crate::policy::{RouteSource, SessionFacts, SourceKind, export, tag};
+use crate::policy::testutil::{attributes, hop, id, ip, neighbor, prefix, session, speaker};
+use crate::policy::{SessionFacts, SourceKind, export, tag};
 use crate::rib::PeerId;
 
 const PREFIXES: [&str; 10] = [
@@ -29,7 +29,8 @@ const PREFIXES: [&str; 10] = [
     "2001:db8:a02::/64",
 ];
 
-/// Neighbours 0 and 1 are alike, 2 to 4 too (clients), 5 and 6 too, 7 is alone and takes long messages.
+/// Neighbours 0 and 1 are alike, 2 to 4 too (clients), 5 and 6 too, in two ASes and with two addresses of ours, 7 is alone
+/// and takes long messages.
 const PEERS: usize = 8;
 const ATTRIBUTES: usize = 7;
 
@@ -37,6 +38,7 @@ const ATTRIBUTES: usize = 7;
 enum Op {
     Set { prefix: usize, source: usize, attributes: usize },
     Remove { prefix: usize },
+    Pending { prefix: usize, waits: bool },
     Pull { peer: usize, budget: usize },
     Up { peer: usize },
     Down { peer: usize },
@@ -50,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (0..PREFIXES.len(), 0..=PEERS, 0..ATTRIBUTES)
             .prop_map(|(prefix, source, attributes)| Op::Set { prefix, source, attributes }),
         4 => (0..PREFIXES.len()).prop_map(|prefix| Op::Remove { prefix }),
+        2 => (0..PREFIXES.len(), any::<bool>()).prop_map(|(prefix, waits)| Op::Pending { prefix, waits }),
         12 => (0..PEERS, prop_oneof![Just(1usize), Just(60), Just(200), Just(65536)])
             .prop_map(|(peer, budget)| Op::Pull { peer, budget }),
         2 => (0..PEERS).prop_map(|peer| Op::Up { peer }),
@@ -58,12 +61,6 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..PEERS, 0..3u8).prop_map(|(peer, variant)| Op::Change { peer, variant }),
         1 => any::<bool>().prop_map(|own| Op::Speaker { own }),
     ]
-}
-
-struct Best {
-    source: usize,
-    next_hop: NextHop,
-    attributes: Arc<PathAttributes>,
 }
 
 struct Peer {
@@ -76,7 +73,10 @@ struct World {
     speaker: SpeakerConfig,
     out: AdjRibOut,
     peers: Vec<Peer>,
-    best: BTreeMap<Prefix, Best>,
+    table: Table,
+    /// The number of each source; the last is ourselves.
+    sources: Vec<u32>,
+    next_source: u32,
 }
 
 fn identifier(peer: usize) -> RouterId {
@@ -87,7 +87,8 @@ fn make_peer(i: usize) -> Peer {
     let (relation, asn) = match i {
         0 | 1 => (Relation::Transit, 64501),
         2..=4 => (Relation::RrClient, 64500),
-        5 | 6 => (Relation::Customer, 64505),
+        5 => (Relation::Customer, 64505),
+        6 => (Relation::Customer, 64506),
         _ => (Relation::Internal, 64500),
     };
     let config = NeighborConfig { remote_as: Asn(asn), ..neighbor(relation) };
@@ -99,6 +100,10 @@ fn make_peer(i: usize) -> Peer {
         ..session(&config)
     };
     facts.context.extended_message = i == 7;
+    if i == 6 {
+        facts.local_address = ip("192.0.2.200");
+        facts.local_ipv6 = Some("2001:db8:ffff::1".parse().unwrap());
+    }
     Peer { config, facts, receiver: None }
 }
 
@@ -127,16 +132,43 @@ fn make_attributes(variant: usize, source: &NeighborConfig) -> PathAttributes {
 impl World {
     fn new() -> World {
         let speaker = speaker();
-        World {
+        let mut world = World {
             out: AdjRibOut::new(Arc::new(speaker.clone())),
             speaker,
             peers: (0..PEERS).map(make_peer).collect(),
-            best: BTreeMap::new(),
-        }
+            table: Table::default(),
+            sources: vec![0; PEERS + 1],
+            next_source: 0,
+        };
+        (0..=PEERS).for_each(|source| world.new_source(source));
+        world
     }
 
-    fn source(&self, source: usize) -> RouteSource<'_> {
-        source_of(&self.peers, source)
+    /// The source gets another number, for what it is now.
+    fn new_source(&mut self, source: usize) {
+        self.next_source += 1;
+        self.sources[source] = self.next_source;
+        let new = match self.peers.get(source) {
+            Some(peer) => Source {
+                peer: peer.facts.peer,
+                neighbor: Some(peer.config.clone()),
+                kind: match peer.config.relation {
+                    Relation::Internal => SourceKind::Internal,
+                    Relation::RrClient => SourceKind::InternalClient,
+                    _ => SourceKind::External,
+                },
+                bgp_identifier: peer.facts.bgp_identifier,
+                address: peer.facts.address,
+            },
+            None => Source {
+                peer: PeerId::LOCAL,
+                neighbor: None,
+                kind: SourceKind::Local,
+                bgp_identifier: id("10.255.0.1"),
+                address: ip("192.0.2.1"),
+            },
+        };
+        self.table.sources.insert(self.next_source, new);
     }
 
     fn apply(&mut self, op: &Op) {
@@ -150,19 +182,16 @@ impl World {
                 // Sometimes a client's own address: that client must not get it (RFC 4271 §5.1.3).
                 let next_hop =
                     hop(&if p.is_v4() { format!("{via}.{}", source + 10) } else { format!("{via}:{source}") });
-                self.best.insert(p, Best { source, next_hop, attributes: arc(made) });
-                self.out.mark_changed(p);
+                self.table.set(&mut self.out, p, (&made, next_hop), self.sources[source]);
             }
-            Op::Remove { prefix: p } => {
-                self.best.remove(&prefix(PREFIXES[p]));
-                self.out.mark_changed(prefix(PREFIXES[p]));
-            }
+            Op::Remove { prefix: p } => self.table.remove(&mut self.out, &prefix(PREFIXES[p])),
+            Op::Pending { prefix: p, waits } => self.wait(prefix(PREFIXES[p]), waits),
             Op::Pull { peer, budget } => {
                 self.pull(peer, budget);
             }
             Op::Up { peer } => {
                 let p = &mut self.peers[peer];
-                self.out.add_peer(&p.config, &p.facts, self.best.keys().copied());
+                self.out.add_peer(&p.config, &p.facts);
                 p.receiver = Some(Receiver::new(&p.facts.context));
             }
             Op::Down { peer } => {
@@ -182,30 +211,38 @@ impl World {
                     _ => NeighborConfig { prepend: 2, next_hop_self: true, ..base },
                 };
                 if p.receiver.is_some() {
-                    self.out.change_peer(&p.config, &p.facts, self.best.keys().copied());
+                    self.out.change_peer(&p.config, &p.facts);
                 }
-                // The neighbour is also a source.
-                self.best.keys().for_each(|p| self.out.mark_changed(*p));
+                // The neighbour is also a source. Sometimes nobody knows any more what it was.
+                let old = self.sources[peer];
+                self.new_source(peer);
+                self.table.replace_source(&mut self.out, old, self.sources[peer]);
+                if variant == 0 {
+                    self.table.sources.remove(&old);
+                }
             }
             Op::Speaker { own } => {
                 self.speaker.own_prefixes = if own { speaker().own_prefixes } else { vec![] };
-                self.out.set_speaker(Arc::new(self.speaker.clone()), self.best.keys().copied());
+                self.out.set_speaker(Arc::new(self.speaker.clone()));
             }
         }
     }
 
+    /// A new best path waits for the kernel, or does no more.
+    fn wait(&mut self, prefix: Prefix, waits: bool) {
+        if waits {
+            self.table.pending.insert(prefix);
+        } else if self.table.pending.remove(&prefix)
+            && let Some(dest) = self.table.dest(&prefix)
+        {
+            self.out.mark_changed(dest);
+        }
+    }
+
     fn pull(&mut self, peer: usize, budget: usize) -> bool {
-        let (best, peers) = (&self.best, &self.peers);
-        let view = |p: &Prefix| {
-            let b = best.get(p)?;
-            Some(BestView {
-                source: source_of(peers, b.source),
-                next_hop: b.next_hop,
-                set: Arc::as_ptr(&b.attributes) as usize as u32,
-                attributes: Arc::clone(&b.attributes),
-            })
-        };
-        let bytes = self.out.next_updates(PeerId(u32::try_from(peer).unwrap()), view, budget);
+        let outgoing = self.out.next_updates(&mut self.table, PeerId(u32::try_from(peer).unwrap()), budget);
+        let bytes = outgoing.map(super::Outgoing::into_bytes);
+        self.table.clear_away(&mut self.out);
         let Some(receiver) = &mut self.peers[peer].receiver else {
             assert!(bytes.is_none(), "messages for a session that is down");
             return false;
@@ -220,9 +257,10 @@ impl World {
     /// What this neighbour should hold, route by route, without any group.
     fn expected(&self, peer: &Peer) -> BTreeMap<Prefix, (PathAttributes, NextHop)> {
         let mut out = BTreeMap::new();
-        for (p, b) in &self.best {
-            let source = self.source(b.source);
-            let verdict = export(&self.speaker, &peer.config, &peer.facts, &source, p, &b.next_hop, &b.attributes);
+        for p in &self.table.prefixes() {
+            let Some((a, hop, source)) = self.table.best(p) else { continue };
+            let source = source.route_source();
+            let verdict = export(&self.speaker, &peer.config, &peer.facts, &source, p, &hop, &a);
             let Ok((a, hop)) = verdict else { continue };
             let nlri = [Nlri { prefix: *p, path_id: 0 }];
             let fits = update::encode_announce(p.family(), &hop, &a, nlri, &peer.facts.context, &mut BytesMut::new());
@@ -234,8 +272,10 @@ impl World {
     }
 
     fn check(&mut self) {
+        PREFIXES.iter().for_each(|p| self.wait(prefix(p), false));
         for peer in 0..PEERS {
             while self.pull(peer, 500) {}
+            assert!(!self.pull(peer, DEFAULT_BUDGET));
         }
         for (i, peer) in self.peers.iter().enumerate() {
             let number = PeerId(u32::try_from(i).unwrap());
@@ -244,37 +284,14 @@ impl World {
             let want = self.expected(peer);
             assert_eq!(receiver.table, want, "neighbour {i} ({})", peer.config.relation);
             assert_eq!(receiver.end_of_rib.len(), 2);
-            let listed: BTreeMap<_, _> =
-                self.out.advertised(number).map(|r| (r.prefix, ((*r.attributes).clone(), r.next_hop))).collect();
+            let routes = self.out.advertised(number).filter_map(|d| self.out.advertised_route(&self.table, number, d));
+            let listed: BTreeMap<_, _> = routes.map(|r| (r.prefix, ((*r.attributes).clone(), r.next_hop))).collect();
             assert_eq!(listed, want);
             for family in Family::SUPPORTED {
                 let held = want.keys().filter(|p| p.family() == family).count();
                 assert_eq!(self.out.counters(number, family).advertised, held as u64);
             }
         }
-    }
-}
-
-fn source_of(peers: &[Peer], source: usize) -> RouteSource<'_> {
-    let Some(peer) = peers.get(source) else {
-        return RouteSource {
-            peer: PeerId::LOCAL,
-            neighbor: None,
-            kind: SourceKind::Local,
-            bgp_identifier: id("10.255.0.1"),
-            peer_address: ip("192.0.2.1"),
-        };
-    };
-    RouteSource {
-        peer: peer.facts.peer,
-        neighbor: Some(&peer.config),
-        kind: match peer.config.relation {
-            Relation::Internal => SourceKind::Internal,
-            Relation::RrClient => SourceKind::InternalClient,
-            _ => SourceKind::External,
-        },
-        bgp_identifier: peer.facts.bgp_identifier,
-        peer_address: peer.facts.address,
     }
 }
 
@@ -299,6 +316,10 @@ proptest! {
             }
         }
         world.check();
+        // Nothing stays of sessions that ended.
+        (0..PEERS).for_each(|peer| world.apply(&Op::Down { peer }));
+        world.table.clear_away(&mut world.out);
+        prop_assert_eq!(world.table.leaks(), (0, 0));
     }
 }
 

@@ -282,7 +282,7 @@ impl Lab {
             while let Some(peer) = self.rib.poll_ready_peer() {
                 moved = true;
                 while let Some(bytes) = self.rib.next_updates(self.now, peer, 4096) {
-                    self.hear(peer, &bytes);
+                    self.hear(peer, &bytes.into_bytes());
                 }
             }
             if !moved {
