@@ -48,7 +48,7 @@ pub enum RibInput {
     },
     /// The session is over.
     Down(PeerId, Option<Retain>),
-    /// The UPDATEs of one read, and what says that they are worked off.
+    /// UPDATEs of one read; with the last of them, what says that they are worked off.
     Updates(PeerId, Vec<Update>, Option<Held>),
     /// A request to send again, or the brackets of one.
     RouteRefresh(PeerId, RouteRefresh),

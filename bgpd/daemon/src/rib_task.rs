@@ -112,6 +112,8 @@ pub async fn run(setup: Setup) {
     task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
     let mut first = None;
     loop {
+        // For what this runtime has besides: a teardown that waits for its neighbour's queue.
+        tokio::task::yield_now().await;
         if interfaces.has_changed().unwrap_or(false) {
             let table = interfaces.borrow_and_update().clone();
             task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));

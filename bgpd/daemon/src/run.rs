@@ -29,6 +29,10 @@ use crate::rib_task::{self, FibLink};
 use crate::supervisor::{Overview, Publish, Shared, Supervisor, SupervisorInput};
 use crate::{ifmon, ipam_client, restart, rpc};
 
+/// Threads for all sockets. Reading and decoding a table costs a tenth of what the RIB's one thread does with it: more
+/// would only steal from each other.
+const NET_WORKERS: usize = 4;
+
 /// Runs until stopped. A refused configuration is printed as its one line and gives exit code 2.
 pub fn run(file: &Path, withdraw: bool) -> ExitCode {
     match start(file, withdraw) {
@@ -127,7 +131,9 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         fib: fib_inputs,
     };
     let publish = Publish { directory: directory_tx, ipam: ipam_tx, overview: overview_tx };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("net").build()?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(NET_WORKERS);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("net").build()?;
     let run_dir = config.daemon.run_dir.clone();
     let file = file.to_path_buf();
     runtime.block_on(async move {

@@ -18,6 +18,9 @@ use super::{ConnId, Output, Peer, Session, State};
 
 /// Octets of an UPDATE in a full table, about.
 const USUAL_UPDATE: usize = 110;
+/// Most UPDATEs that leave together: a decoded one is some 400 octets, and an allocator hands out 50 KiB again and again
+/// where it would fetch more from the kernel anew each time.
+const TOGETHER: usize = 128;
 
 impl Peer {
     /// Bytes of a stream: cut into messages, each an event. What follows a fatal error is dropped.
@@ -165,10 +168,12 @@ impl Peer {
         self.counters.messages_received += 1;
         self.counters.updates_received += 1;
         self.counters.update_errors += u64::try_from(update.errors.len()).unwrap_or(u64::MAX);
-        if let Some(Output::Updates(updates)) = self.outputs.back_mut() {
+        if let Some(Output::Updates(updates)) = self.outputs.back_mut()
+            && updates.len() < TOGETHER
+        {
             return updates.push(update);
         }
-        let mut updates = Vec::with_capacity(1 + behind / USUAL_UPDATE);
+        let mut updates = Vec::with_capacity((1 + behind / USUAL_UPDATE).min(TOGETHER));
         updates.push(update);
         self.outputs.push_back(Output::Updates(updates));
     }

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Event, LOW_WATER};
-use super::flow::{Held, InFlight, Outlet};
+use super::flow::{InFlight, Outlet};
 use super::sparing::Sparing;
 use super::{dial, malformed};
 use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
@@ -79,8 +79,6 @@ struct Task {
     /// For the RIB, in order, when its queue is full.
     to_rib: VecDeque<RibInput>,
     in_flight: Arc<InFlight>,
-    /// Goes along with the next UPDATEs.
-    held: Option<Held>,
     live: Option<Live>,
     /// Lines about malformed UPDATEs: one each would let the neighbour write our log.
     malformed: Sparing,
@@ -98,7 +96,6 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         connections: Connections::default(),
         to_rib: VecDeque::new(),
         in_flight: Arc::default(),
-        held: None,
         live: None,
         malformed: Sparing::default(),
         enabled,
@@ -170,9 +167,8 @@ impl Task {
                 self.input(Input::ConnectionFailed { conn });
             }
             Event::Data(conn, bytes) => {
-                self.held = Some(self.in_flight.hold(bytes.len()));
                 self.input(Input::Received { conn, bytes: &bytes });
-                self.held = None;
+                self.hold(bytes.len());
             }
             Event::Closed => {}
             Event::Progress(conn, unsent) => self.input(Input::SendProgress { conn, unsent }),
@@ -278,7 +274,7 @@ impl Task {
                         let now = self.setup.clock.now();
                         malformed::report(&mut self.malformed, now, &self.setup.config.name, update);
                     }
-                    self.to_rib.push_back(RibInput::Updates(self.setup.id, updates, self.held.take()));
+                    self.to_rib.push_back(RibInput::Updates(self.setup.id, updates, None));
                 }
                 Output::RouteRefresh(refresh) => self.to_rib.push_back(RibInput::RouteRefresh(self.setup.id, refresh)),
                 Output::Down(down) => self.down(&down),
@@ -331,6 +327,18 @@ impl Task {
         let retain = down.retain.as_ref().filter(|_| !self.leaving);
         let retain = retain.map(|r| Retain { families: r.families.clone(), restart_time: r.restart_time });
         self.to_rib.push_back(RibInput::Down(self.setup.id, retain));
+    }
+
+    /// What came of a read of so many octets is worked off when the last UPDATEs of it are.
+    fn hold(&mut self, octets: usize) {
+        let last = self.to_rib.iter_mut().rev().find_map(|input| match input {
+            RibInput::Updates(_, _, held) => Some(held),
+            _ => None,
+        });
+        // One that holds already is of an earlier read: this one brought no routes.
+        if let Some(held) = last.filter(|held| held.is_none()) {
+            *held = Some(self.in_flight.hold(octets));
+        }
     }
 
     /// Lets the RIB make more when the socket has taken nearly all.
