@@ -207,6 +207,49 @@ pub struct NeighborConfig {
 }
 
 impl NeighborConfig {
+    /// A neighbour with every option at its ordinary value, as a file that gives only these keys has it; limits aside.
+    pub fn ordinary(name: &str, address: IpAddr, remote_as: Asn, relation: Relation) -> NeighborConfig {
+        NeighborConfig {
+            name: name.to_owned(),
+            description: String::new(),
+            remote: RemoteAddress::Fixed(address),
+            port: 179,
+            local_address: None,
+            interface: None,
+            remote_as,
+            relation,
+            families: Family::SUPPORTED.to_vec(),
+            policy: PolicyMode::Relationship,
+            passive: false,
+            enabled: true,
+            hold_time: 90,
+            send_hold_time: Duration::from_secs(480),
+            connect_retry_time: Duration::from_secs(30),
+            delay_open: Duration::ZERO,
+            md5: None,
+            ttl_security: false,
+            multihop: None,
+            role: None,
+            role_strict: false,
+            enforce_first_as: !relation.is_internal() && relation != Relation::RouteServer,
+            extended_message: true,
+            extended_next_hop: false,
+            enhanced_refresh: true,
+            gr_helper: true,
+            gr_restart_time: 120,
+            max_prefix: BTreeMap::new(),
+            next_hop_self: false,
+            allow_own_as: 0,
+            allowed_prefixes: Vec::new(),
+            allowed_origins: Vec::new(),
+            local_pref: None,
+            max_as_path: 64,
+            export: true,
+            prepend: 0,
+            graceful_shutdown: true,
+        }
+    }
+
     /// Our own role on the session, as our OPEN states it and OTC is judged by (RFC 9234 §4 and §5): only ever on eBGP.
     pub fn our_role(&self) -> Option<Role> {
         let by_relation = || self.relation.role().filter(|_| self.policy != PolicyMode::AcceptAll);
