@@ -32,6 +32,10 @@ fn floors() -> BTreeMap<&'static str, Floor> {
         // Test floor: may use any library, no daemon.
         ("test-tables", Floor { may_use: &["net-types", "bgp-wire"], never: IO }),
         (
+            "bgpd-bench",
+            Floor { may_use: &["net-types", "bgp-wire", "test-tables"], never: &["tokio", "tonic", "redb"] },
+        ),
+        (
             "lab-runner",
             Floor { may_use: &["net-types", "bgp-wire", "bgp-core", "test-tables"], never: &["tonic", "redb"] },
         ),

@@ -4,17 +4,18 @@
 //! received is kept. The hold time proposed is 90 s, so that a peer busy with a large table is not given up.
 
 use anyhow::{Context, Result, bail, ensure};
-use bgp_wire::message::{self, MAX_LEN};
-use bgp_wire::{Capability, Message, Notification, Open, SessionContext};
-use bytes::{Buf, BytesMut};
+use bgp_wire::message;
+use bgp_wire::{Message, SessionContext};
+use bytes::BytesMut;
 use net_types::{Asn, Family, RouterId};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use test_tables::session::{Session, receive};
 use test_tables::{Player, Table};
 
 use crate::report::say;
@@ -120,35 +121,9 @@ fn connect(spec: &SessionSpec) -> Result<TcpStream> {
 }
 
 fn speak(speaker: Speaker, spec: &SessionSpec, table: &Table, mut stream: TcpStream) -> Result<()> {
-    let initial = SessionContext::initial();
-    let families = Family::SUPPORTED;
-    let mut capabilities: Vec<Capability> = families.iter().map(|f| Capability::Multiprotocol(*f)).collect();
-    capabilities.push(Capability::RouteRefresh);
-    capabilities.push(Capability::FourOctetAsn(speaker.asn));
-    let open = Open {
-        version: 4,
-        asn: speaker.asn,
-        my_as: speaker.asn.as_two_octet(),
-        hold_time: HOLD_TIME,
-        bgp_identifier: speaker.bgp_identifier,
-        capabilities,
-    };
-    stream.write_all(&message::encode(&Message::Open(open), &initial)?)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut buffer = BytesMut::new();
-    let Message::Open(theirs) = receive(&mut stream, &mut buffer, &initial)? else { bail!("no OPEN came first") };
-    let context = SessionContext {
-        ebgp: theirs.asn != speaker.asn,
-        four_octet_as: theirs.capabilities.iter().any(|c| matches!(c, Capability::FourOctetAsn(_))),
-        families: families
-            .into_iter()
-            .filter(|f| theirs.capabilities.contains(&Capability::Multiprotocol(*f)))
-            .collect(),
-        ..initial
-    };
+    let session = Session::open(&mut stream, speaker.asn, speaker.bgp_identifier, HOLD_TIME, &Family::SUPPORTED)?;
+    let Session { context, theirs, buffer } = session;
     let keepalive = message::encode(&Message::Keepalive, &context)?;
-    stream.write_all(&keepalive)?;
-    ensure!(matches!(receive(&mut stream, &mut buffer, &context)?, Message::Keepalive), "no KEEPALIVE after OPEN");
     say(format!("{}: established with AS {}, hold time {} s", spec.peer, theirs.asn, HOLD_TIME.min(theirs.hold_time)));
 
     stream.set_read_timeout(None)?;
@@ -196,29 +171,6 @@ fn play(
     })?;
     say(format!("{}: {sent} routes sent in {:.1} s", spec.peer, start.elapsed().as_secs_f32()));
     Ok(())
-}
-
-/// Reads until a whole message is there.
-fn receive(stream: &mut TcpStream, buffer: &mut BytesMut, context: &SessionContext) -> Result<Message> {
-    loop {
-        if let Some(frame) = message::frame(buffer, MAX_LEN).map_err(|n| complaint(&n))? {
-            let body = buffer.get(message::HEADER_LEN..frame.len).unwrap_or_default();
-            let decoded = message::decode(frame.kind, body, context).map_err(|n| complaint(&n))?;
-            buffer.advance(frame.len);
-            if let Message::Notification(n) = decoded {
-                bail!("the peer sent NOTIFICATION {}/{} {:?}", n.code, n.subcode, String::from_utf8_lossy(&n.data));
-            }
-            return Ok(decoded);
-        }
-        let mut chunk = [0u8; 16384];
-        let n = stream.read(&mut chunk)?;
-        ensure!(n > 0, "the peer closed the connection");
-        buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
-    }
-}
-
-fn complaint(n: &Notification) -> anyhow::Error {
-    anyhow::anyhow!("the peer sent what RFC 4271 §6 answers with NOTIFICATION {}/{}", n.code, n.subcode)
 }
 
 /// What the reader found.
