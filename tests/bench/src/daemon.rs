@@ -99,7 +99,7 @@ fn config(dir: &std::path::Path, feeds: &[Ipv4Addr], sinks: &[Ipv4Addr]) -> Resu
     let dir = dir.display();
     let mut t = format!(
         "[bgp]\nlocal_as = {DUT_AS}\nrouter_id = \"192.0.2.1\"\nlab = true\nlisten = [\"0.0.0.0\"]\n\
-         [daemon]\nrun_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\nlog = \"warn\"\n[fib]\nenabled = false\n\
+         [daemon]\nrun_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\nlog = \"error\"\n[fib]\nenabled = false\n\
          [[group]]\nname = \"feeds\"\nremote_as = {FEED_AS}\nrelation = \"transit\"\nexport = false\n\
          [[group]]\nname = \"sinks\"\nremote_as = {SINK_AS}\nrelation = \"customer\"\nallowed_prefixes = [\"0.0.0.0/0\"]\n",
         DUT_AS = DUT_AS.0,
