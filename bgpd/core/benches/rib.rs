@@ -33,6 +33,7 @@ fn counted<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+#[allow(clippy::disallowed_methods, reason = "a bench is no core: it is told the size of its table")]
 fn routes() -> usize {
     static ROUTES: LazyLock<usize> =
         LazyLock::new(|| std::env::var("ARTERE_BENCH_ROUTES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000));
