@@ -290,10 +290,7 @@ impl Task {
     fn wants(&mut self) {
         let Some(fib) = &self.fib else {
             // Without a kernel table every want is true at once.
-            while let Some(FibChange { prefix, cookie, .. }) = self.rib.poll_fib() {
-                self.rib.fib_result(prefix, cookie, Ok(()));
-            }
-            return;
+            return self.rib.grant_wants();
         };
         while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
             let batch =

@@ -303,6 +303,27 @@ impl Rib {
         None
     }
 
+    /// No kernel table is kept: every want is true at once. The same as [`Rib::poll_fib`] with [`Rib::fib_result`] for each,
+    /// but nothing is looked for by its prefix.
+    pub fn grant_wants(&mut self) {
+        while let Some(id) = self.loc.fib.pop() {
+            let Some(slot) = self.loc.table.get_mut(id) else { continue };
+            slot.set_queued(false);
+            let wanted = slot.target.is_some();
+            slot.set_handed_out(wanted);
+            if wanted && slot.fib_state() != FibState::Installed {
+                self.loc.fib.set_state(id, slot, FibState::Installed);
+                if self.loc.speaker.wait_for_fib {
+                    self.loc.changed.push(id);
+                }
+            }
+            self.loc.note_idle(id);
+        }
+        self.free_idle();
+        self.check_first_wants();
+        self.mark_changed();
+    }
+
     /// A neighbour that has been told everything ([`Rib::next_updates`] gave `None`, or its session is new) and for which
     /// there is now more. Each is named once; ask [`Rib::next_updates`] until it gives `None`, as its socket takes it.
     pub fn poll_ready_peer(&mut self) -> Option<PeerId> {
