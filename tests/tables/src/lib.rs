@@ -1,6 +1,6 @@
 //! `test-tables`: routing tables for labs, tests and benches, as one neighbour would send them.
 //!
-//! The way of a byte: seeded generator ([`generate`]), or whoever calls [`Table::add`] -> [`Table`] (routes grouped by what
+//! The way of a byte: seeded generator ([`generate()`]), or whoever calls [`Table::add`] -> [`Table`] (routes grouped by what
 //! they share) -> [`Table::play`] -> whole UPDATEs, End-of-RIB last, for a [`session`].
 
 mod generate;

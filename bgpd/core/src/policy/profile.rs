@@ -15,7 +15,7 @@ use crate::rib::PeerId;
 /// Where the next hop of an exported route comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ExportNextHop {
-    /// The neighbour is given our own address ([`ExportTarget::own_next_hop`]).
+    /// The neighbour is given our own address ([`ExportTarget::own`]).
     Own,
     /// As received, less what means nothing to the neighbour.
     Keep(NextHop),
