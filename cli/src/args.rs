@@ -115,6 +115,9 @@ pub(crate) enum Show {
     /// This router in one page
     #[command(after_help = "Example: noc show summary")]
     Summary,
+    /// What bgpd takes of memory, and what for
+    #[command(after_help = "Example: noc show memory")]
+    Memory,
     /// Sessions; with a name, everything about one
     #[command(visible_alias = "neighbor", after_help = "Example: noc show neighbors transit-a")]
     Neighbors {

@@ -39,6 +39,10 @@ pub(crate) async fn show(at: &Address, what: Show, out: &mut Output) -> Result<(
             let summary = bgpd.get_summary(within(GetSummaryRequest {}, PATIENCE)).await?.into_inner();
             out.one(&summary)
         }
+        Show::Memory => {
+            let memory = bgpd.get_memory(within(GetMemoryRequest {}, PATIENCE)).await?.into_inner();
+            out.one(&memory)
+        }
         Show::Neighbors { name } => {
             let request = ListNeighborsRequest { neighbor: name.clone().unwrap_or_default() };
             let found = bgpd.list_neighbors(within(request, PATIENCE)).await?.into_inner();

@@ -48,6 +48,37 @@ impl Row for FamilyCount {
     }
 }
 
+impl Render for Memory {
+    fn render(&self, page: &mut Page<'_>) -> std::io::Result<()> {
+        let tables: u64 = self.parts.iter().map(|p| p.octets).sum();
+        let each = |octets: u64| match octets.checked_div(self.paths) {
+            Some(each) => format!("{}, {each} octets a path", mebibytes(octets)),
+            None => mebibytes(octets),
+        };
+        page.fields(vec![
+            ("resident", format!("{}, at most {} so far", mebibytes(self.resident), mebibytes(self.peak)).into()),
+            ("allocated", self.allocated.map_or_else(String::new, mebibytes).into()),
+            ("kept back", self.allocator_free.map_or_else(String::new, mebibytes).into()),
+            ("tables", each(tables).into()),
+            ("prefixes / paths", format!("{} / {}", self.prefixes, self.paths).into()),
+        ])?;
+        page.line("")?;
+        page.table(&self.parts)
+    }
+}
+
+fn mebibytes(octets: u64) -> String {
+    let tenths = (octets * 10).div_ceil(1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+impl Row for MemoryPart {
+    const COLUMNS: &'static [&'static str] = &["PART", "OCTETS"];
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.part.as_str().into(), self.octets.into()]
+    }
+}
+
 impl Row for Neighbor {
     const COLUMNS: &'static [&'static str] =
         &["NEIGHBOR", "ADDRESS", "AS", "RELATION", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "LAST ERROR"];

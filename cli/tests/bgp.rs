@@ -73,6 +73,18 @@ impl Bgpd for Fixed {
             ..Default::default()
         }))
     }
+    async fn get_memory(&self, _: Request<GetMemoryRequest>) -> Reply<Memory> {
+        let part = |part: &str, octets| MemoryPart { part: part.into(), octets };
+        Ok(Response::new(Memory {
+            resident: 81 << 20,
+            peak: (92 << 20) + (1 << 19),
+            allocated: Some(70 << 20),
+            parts: vec![part("attribute sets", 20_000), part("further paths", 40_000)],
+            prefixes: 500,
+            paths: 1_000,
+            ..Default::default()
+        }))
+    }
     async fn list_neighbors(&self, r: Request<ListNeighborsRequest>) -> Reply<ListNeighborsResponse> {
         let all = ["", "transit-a"].contains(&r.into_inner().neighbor.as_str());
         Ok(Response::new(ListNeighborsResponse { neighbors: if all { vec![neighbor()] } else { vec![] } }))
@@ -164,6 +176,12 @@ async fn tables_and_json_come_from_one_message() {
          >  2001:db8:0::/48  2001:db8:ffff::1  transit-a  100        64501 64510  i  1h02m\n"
             .replace("   PREFIX         NEXT", "   PREFIX           NEXT")
     );
+    let memory = at(&endpoint, &["show", "memory"]).await.out;
+    for says in
+        ["81.0 MiB, at most 92.5 MiB so far", "0.1 MiB, 60 octets a path", "500 / 1000", "further paths   40000"]
+    {
+        assert!(memory.contains(says), "{says}: {memory}");
+    }
     let explained = at(&endpoint, &["explain", "route", "2001:db8::/48"]).await.out;
     assert!(explained.contains("4 shorter AS_PATH (RFC 4271 §9.1.2.2 a)  3") && explained.contains("in the kernel"));
     let export = at(&endpoint, &["explain", "export", "2001:db8::/48", "transit-a"]).await;

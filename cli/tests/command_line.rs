@@ -55,6 +55,7 @@ fn completions_know_the_commands() {
 fn each_command_has_help_with_an_example() {
     for path in [
         "show summary",
+        "show memory",
         "show neighbors",
         "show route",
         "show rib-in",

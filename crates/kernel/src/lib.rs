@@ -1,5 +1,5 @@
 //! The Linux kernel, and the only netlink user of the project: routes that point at next-hop objects, interfaces and
-//! addresses, socket options.
+//! addresses, socket options, what it says of our own memory.
 //!
 //! The way of a route: `bgpd` declares a want ([`FibSync::set`]) -> [`FibSync::flush`] compares it with what stands ->
 //! [`FibKernel::apply`] -> [`nexthop`] and [`route`] messages -> `socket` packs many into one `sendmsg`, one
@@ -13,6 +13,7 @@
 mod error;
 pub mod fib;
 pub mod links;
+mod memory;
 mod message;
 pub mod nexthop;
 pub mod route;
@@ -24,3 +25,4 @@ pub use fib::{
     FibConfig, FibEntry, FibKernel, FibResult, FibState, FibSync, Netlink, NextHop, PassReport, RouteTarget,
 };
 pub use links::{InterfaceMonitor, Link, Snapshot};
+pub use memory::{Allocator, ProcessMemory};

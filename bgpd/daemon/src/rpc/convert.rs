@@ -1,13 +1,40 @@
 //! From our values to the messages of bgpd.proto.
 
 use api::bgpd::{self as pb};
-use bgp_core::rib::{ConnectedTable, ExplainedPath, FibState, NeighborFamilyCounts, ResolvedNextHop, RouteEntry};
+use bgp_core::rib::{
+    ConnectedTable, ExplainedPath, FibState, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
+};
 use bgp_wire::Origin;
+use kernel::ProcessMemory;
 use net_types::Monotime;
 
 use crate::directory::Directory;
 use crate::fib_task::Line;
 use crate::messages::Snapshot;
+
+/// The three accounts of memory: the kernel's, the allocator's, the tables'.
+pub(super) fn memory(process: &ProcessMemory, tables: &Memory, rib: &RibSummary) -> pb::Memory {
+    // Every field, so that a new table cannot be forgotten here.
+    let Memory { destinations, index, further_paths, attributes, verdicts, sources, wants } = *tables;
+    let parts = [
+        ("destinations, each with its first path", destinations),
+        ("index by prefix", index),
+        ("further paths", further_paths),
+        ("attribute sets", attributes),
+        ("verdicts of import policy", verdicts),
+        ("sources", sources),
+        ("wants for the kernel", wants),
+    ];
+    pb::Memory {
+        resident: process.resident,
+        peak: process.peak,
+        allocated: process.allocator.map(|a| a.in_use),
+        allocator_free: process.allocator.map(|a| a.free),
+        parts: parts.map(|(part, octets)| pb::MemoryPart { part: part.into(), octets: octets as u64 }).into(),
+        prefixes: rib.families.iter().map(|f| f.prefixes as u64).sum(),
+        paths: rib.families.iter().map(|f| f.paths as u64).sum(),
+    }
+}
 
 /// What turns numbers into names.
 pub(super) struct Names<'a> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::bgpd::{self as pb, bgpd_server::Bgpd, list_routes_request::Table};
 use bgp_core::rib::{ConnectedTable, RouteFilter, RouteTable};
+use kernel::ProcessMemory;
 use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
@@ -121,6 +122,12 @@ impl Bgpd for Reader {
             config_generation: overview.generation,
             last_reload_error: overview.last_reload_error,
         }))
+    }
+
+    async fn get_memory(&self, _: Request<pb::GetMemoryRequest>) -> Result<Response<pb::Memory>, Status> {
+        let (tables, rib) = query::ask(&self.shared.rib, |rib, _| (rib.memory(), rib.summary())).await?;
+        let process = ProcessMemory::now().map_err(|e| Status::internal(format!("/proc/self/status: {e}")))?;
+        Ok(Response::new(convert::memory(&process, &tables, &rib)))
     }
 
     async fn list_neighbors(
