@@ -1,4 +1,5 @@
-//! `bgpd-bench`: a whole bgpd between simulated neighbours. `tests/bench/run` builds it and gives it a network of its own.
+//! `bgpd-bench`: a whole bgpd between simulated neighbours, in a network of their own. `bgpd bench` starts it,
+//! `tests/bench/run` builds both first.
 //!
 //! The way of a route: generated table -> one stream of octets a feed, made before the clock starts -> bgpd (accept-all)
 //! -> every sink, which holds for each prefix whether it last heard the right path. The clock stops when the last sink
@@ -7,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "its results")]
 
 mod daemon;
+mod network;
 mod sink;
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -86,6 +88,7 @@ struct Row {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    network::enter()?;
     if args.output == Output::Table {
         println!(
             "  routes feeds sinks  start ms  load s  ns/route  cpu s  withdraw s  cpu s  empty MB  RSS MB  peak MB  B/path"
