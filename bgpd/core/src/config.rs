@@ -39,6 +39,9 @@ pub enum Relation {
     Peer,
     /// An exchange's route server: as peer, but its AS is not in the path and next hops are third parties' on the LAN.
     RouteServer,
+    /// We are the exchange's route server and it is a client (RFC 7947): clients' routes go from one to the other as they
+    /// are, without our AS and with their own next hop.
+    RsClient,
     /// It buys from us: it may send its declared prefixes only; it gets everything.
     Customer,
     /// iBGP.
@@ -56,6 +59,7 @@ impl Relation {
             Relation::Transit => Some(Role::Customer),
             Relation::Peer => Some(Role::Peer),
             Relation::RouteServer => Some(Role::RouteServerClient),
+            Relation::RsClient => Some(Role::RouteServer),
             Relation::Customer | Relation::Collector => Some(Role::Provider),
             Relation::Internal | Relation::RrClient => None,
         }
@@ -72,6 +76,7 @@ impl Relation {
             Relation::Transit => "transit",
             Relation::Peer => "peer",
             Relation::RouteServer => "route-server",
+            Relation::RsClient => "rs-client",
             Relation::Customer => "customer",
             Relation::Internal => "internal",
             Relation::RrClient => "rr-client",

@@ -137,7 +137,17 @@ impl ExportContext<'_> {
         self.attributes.as_path.asns().find(|a| a.is_private())
     }
 
+    fn brokered(&self) -> bool {
+        self.profile.brokers(self.source)
+    }
+
     pub(super) fn exported_next_hop(&self) -> Option<ExportNextHop> {
+        if self.brokered() {
+            // RFC 7947 §2.2.1: passed unmodified, so to nobody who could not take it as it is (RFC 8950 §4).
+            let as_it_is = self.next_hop.address().is_ipv4() == (self.family == Family::IPV4_UNICAST)
+                || self.profile.context.extended_next_hop.contains(&self.family);
+            return as_it_is.then_some(ExportNextHop::Keep(*self.next_hop));
+        }
         let own = || self.profile.own_next_hop(self.family).map(|_| ExportNextHop::Own);
         let keep = match (self.profile.ebgp(), self.source.kind) {
             // RFC 4271 §5.1.3 allows a third party's on the shared subnet; ours is always right, so always ours.
@@ -269,9 +279,9 @@ pub const RULES: &[Rule<ExportCheck>] = &[
     Rule {
         id: "relationship",
         clause: "RFC 7908 §3",
-        sentence: "transit, peers and route servers get own and customers' routes only",
+        sentence: "transit, peers and route servers get own and customers' routes only; route-server clients each other's",
         check: OfSet(
-            |c| match c.profile.filtered() && c.profile.upstream() {
+            |c| match c.profile.filtered() && c.profile.upstream() && !c.brokered() {
                 true => Finding::refuse_if(matches!(c.worth(), Worth::OwnElsewhere | Worth::Other)),
                 false => Finding::Skip,
             },
@@ -379,10 +389,12 @@ pub const CHANGES: &[Change<ExportChange>] = &[
         clause: "RFC 4271 §5.1.2",
         sentence: "our AS prepended",
         apply: |c, a| {
-            if c.profile.ebgp() {
+            // RFC 7947 §2.2.2: a route server does not.
+            let prepend = c.profile.ebgp() && !c.profile.brokers(c.source);
+            if prepend {
                 a.as_path = a.as_path.prepend(c.speaker.local_as, 1 + usize::from(c.profile.prepend));
             }
-            c.profile.ebgp()
+            prepend
         },
     },
     Change {
@@ -400,7 +412,9 @@ pub const CHANGES: &[Change<ExportChange>] = &[
         clause: "RFC 4271 §5.1.4",
         sentence: "a neighbour's MED does not go on to another AS",
         apply: |c, a| {
-            let remove = c.profile.ebgp() && !c.source.kind.is_local() && a.med.is_some();
+            // RFC 7947 §2.2.3: between a route server's clients it does.
+            let other_as = c.profile.ebgp() && !c.source.kind.is_local() && !c.profile.brokers(c.source);
+            let remove = other_as && a.med.is_some();
             if remove {
                 a.med = None;
             }
@@ -451,7 +465,9 @@ pub const CHANGES: &[Change<ExportChange>] = &[
         sentence: "non-transitive extended communities stay inside the AS",
         apply: |c, a| {
             let before = a.extended_communities.len();
-            a.extended_communities.retain(|e| !c.profile.ebgp() || e.is_transitive());
+            // RFC 7947 §2.2.4: a route server passes on those too.
+            let keep = !c.profile.ebgp() || c.profile.brokers(c.source);
+            a.extended_communities.retain(|e| keep || e.is_transitive());
             before != a.extended_communities.len()
         },
     },

@@ -81,7 +81,8 @@ pub type ImportChange = fn(&Arrival<'_>, &mut PathAttributes) -> bool;
 pub fn default_local_pref(relation: Relation) -> Option<u32> {
     match relation {
         Relation::Customer => Some(200),
-        Relation::Peer => Some(150),
+        // Among an exchange's members, members' routes.
+        Relation::Peer | Relation::RsClient => Some(150),
         Relation::RouteServer => Some(140),
         Relation::Transit => Some(100),
         Relation::Collector | Relation::Internal | Relation::RrClient => None,
@@ -385,11 +386,16 @@ fn third_party_next_hop(c: &Arrival<'_>) -> Finding {
     }
     let address = address_of(c.next_hop);
     let link_local = |a: IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    // RFC 7948 §4.8: a client's next hop goes on to the others as it is; with another member's in it, traffic would be
+    // drawn to where nobody asked for it.
+    let comparable = address.is_ipv4() == c.session.address.is_ipv4() && !link_local(c.session.address);
+    if c.neighbor.relation == Relation::RsClient && comparable {
+        return Finding::refuse_if(address != c.session.address);
+    }
     if address == c.session.address || link_local(address) || c.session.connected.iter().any(|p| p.contains(address)) {
         return Finding::Pass;
     }
     let subnet_known = c.session.connected.iter().any(|p| p.is_v4() == address.is_ipv4() && !link_local(p.addr()));
-    let comparable = address.is_ipv4() == c.session.address.is_ipv4() && !link_local(c.session.address);
     // Without the subnet, the neighbour's own address says enough, except at a route server, whose next hops are always
     // others', and where the session runs over another family.
     Finding::refuse_if(subnet_known || (comparable && c.neighbor.relation != Relation::RouteServer))

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bgp_wire::{AsPath, NextHop, Role, SessionContext};
 use net_types::{Asn, Family, RouterId};
 
-use super::types::SessionFacts;
+use super::types::{RouteSource, SessionFacts};
 use crate::config::{NeighborConfig, PolicyMode, Relation};
 use crate::rib::PeerId;
 
@@ -149,9 +149,15 @@ impl ExportProfile {
         self.ebgp() && self.policy == PolicyMode::Relationship
     }
 
-    /// Towards those that must not carry our other routes: they get own and customers' routes only.
+    /// Towards those that must not carry our other routes: they get own and customers' routes only, a route server's
+    /// clients each other's too.
     pub(super) fn upstream(&self) -> bool {
-        matches!(self.relation, Relation::Transit | Relation::Peer | Relation::RouteServer)
+        matches!(self.relation, Relation::Transit | Relation::Peer | Relation::RouteServer | Relation::RsClient)
+    }
+
+    /// From one of our route-server clients to another (RFC 7947 §2.2): as if we were not there.
+    pub(super) fn brokers(&self, source: &RouteSource<'_>) -> bool {
+        self.relation == Relation::RsClient && source.neighbor.is_some_and(|n| n.relation == Relation::RsClient)
     }
 
     /// True if a path through the neighbour's AS is kept from it, so that [`ExportTarget::as_loop`] must be asked.

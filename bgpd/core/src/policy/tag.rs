@@ -17,6 +17,7 @@ pub fn code(relation: Relation) -> Option<u32> {
         Relation::Peer => Some(2),
         Relation::RouteServer => Some(3),
         Relation::Customer => Some(4),
+        Relation::RsClient => Some(5),
         Relation::Internal | Relation::RrClient | Relation::Collector => None,
     }
 }
@@ -39,7 +40,7 @@ pub fn read(local_as: Asn, attributes: &PathAttributes) -> Option<Relation> {
     if tags.next().is_some() {
         return None;
     }
-    [Relation::Transit, Relation::Peer, Relation::RouteServer, Relation::Customer]
+    [Relation::Transit, Relation::Peer, Relation::RouteServer, Relation::Customer, Relation::RsClient]
         .into_iter()
         .find(|&r| code(r) == Some(first.local2))
 }

@@ -72,9 +72,12 @@ fn kind(relation: Relation) -> SourceKind {
     match relation {
         Relation::RrClient => SourceKind::InternalClient,
         Relation::Internal => SourceKind::Internal,
-        Relation::Transit | Relation::Peer | Relation::RouteServer | Relation::Customer | Relation::Collector => {
-            SourceKind::External
-        }
+        Relation::Transit
+        | Relation::Peer
+        | Relation::RouteServer
+        | Relation::RsClient
+        | Relation::Customer
+        | Relation::Collector => SourceKind::External,
     }
 }
 

@@ -30,6 +30,7 @@ const RELATIONS: &[(&str, Relation)] = &[
     ("transit", Relation::Transit),
     ("peer", Relation::Peer),
     ("route-server", Relation::RouteServer),
+    ("rs-client", Relation::RsClient),
     ("customer", Relation::Customer),
     ("internal", Relation::Internal),
     ("rr-client", Relation::RrClient),
@@ -323,7 +324,7 @@ fn allowed(
 fn default_limits(relation: Relation) -> Option<(u32, u32)> {
     match relation {
         Relation::Transit => Some((2_000_000, 600_000)),
-        Relation::Peer | Relation::RouteServer => Some((500_000, 200_000)),
+        Relation::Peer | Relation::RouteServer | Relation::RsClient => Some((500_000, 200_000)),
         Relation::Customer => Some((50_000, 20_000)),
         Relation::Collector => Some((100, 100)),
         Relation::Internal | Relation::RrClient => None,

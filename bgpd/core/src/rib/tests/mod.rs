@@ -6,6 +6,7 @@ mod graceful;
 mod model;
 mod policy;
 mod resolution;
+mod route_server;
 mod show;
 mod table_wide;
 
