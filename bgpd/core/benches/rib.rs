@@ -141,8 +141,12 @@ fn feed(rib: &mut Rib, n: u8, updates: &[Update]) {
 }
 
 fn kernel(rib: &mut Rib) {
-    while let Some(change) = rib.poll_fib() {
-        rib.fib_result(change.prefix, change.cookie, Ok(()));
+    loop {
+        let batch = rib.poll_fib(1024);
+        if batch.wants.is_empty() {
+            break;
+        }
+        rib.fib_results(batch.wants.iter().map(|w| (w.prefix, w.cookie, Ok(()))));
     }
     while rib.poll_event().is_some() {}
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use bgp_core::rib::{FibChange, FibTarget};
+use bgp_core::rib::{FibBatch, FibTarget};
 use kernel::{FibKernel, FibResult, FibState, FibSync, NextHop, PassReport, RouteTarget};
 use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
@@ -39,7 +39,7 @@ const LINES: usize = 1024;
 #[derive(Debug)]
 pub enum FibInput {
     /// From the RIB.
-    Wants(Vec<FibChange>),
+    Wants(FibBatch),
     /// Links changed; those named went down.
     LinksChanged(Vec<u32>),
     /// Restart complete: what nobody claimed goes.
@@ -102,9 +102,9 @@ pub fn run<K: FibKernel>(
         let before = fib.pending();
         let mut results = Vec::new();
         match backlog.pop_front() {
-            Some(Due::Wants(wants)) => {
-                in_flight.fetch_sub(wants.len(), Ordering::AcqRel);
-                set(&mut fib, wants, &mut results);
+            Some(Due::Wants(batch)) => {
+                in_flight.fetch_sub(batch.wants.len(), Ordering::AcqRel);
+                set(&mut fib, &batch, &mut results);
             }
             Some(Due::Sweep) => {
                 // Every want that came before is set, so what is unclaimed now is nobody's.
@@ -145,16 +145,16 @@ pub fn run<K: FibKernel>(
 
 /// What waits for its turn, in its order.
 enum Due {
-    Wants(Vec<FibChange>),
+    Wants(FibBatch),
     Sweep,
 }
 
-fn set<K: FibKernel>(fib: &mut FibSync<K>, wants: Vec<FibChange>, results: &mut Vec<FibResult>) {
-    let mut wants = wants.into_iter();
-    while !wants.as_slice().is_empty() {
-        fib.announce(wants.as_slice().iter().take(FLUSH).map(|w| w.prefix));
-        for FibChange { prefix, cookie, target } in wants.by_ref().take(FLUSH) {
-            fib.set(prefix, target.map(route_target), cookie);
+fn set<K: FibKernel>(fib: &mut FibSync<K>, batch: &FibBatch, results: &mut Vec<FibResult>) {
+    let targets: Vec<RouteTarget> = batch.targets.iter().map(route_target).collect();
+    for wants in batch.wants.chunks(FLUSH) {
+        fib.announce(wants.iter().map(|w| w.prefix));
+        for want in wants {
+            fib.set(want.prefix, want.target.and_then(|t| targets.get(t as usize)), want.cookie);
         }
         results.append(&mut fib.flush(FLUSH));
     }
@@ -162,7 +162,7 @@ fn set<K: FibKernel>(fib: &mut FibSync<K>, wants: Vec<FibChange>, results: &mut 
 
 fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, backlog: &mut VecDeque<Due>) {
     match input {
-        FibInput::Wants(wants) => backlog.push_back(Due::Wants(wants)),
+        FibInput::Wants(batch) => backlog.push_back(Due::Wants(batch)),
         FibInput::Sweep => backlog.push_back(Due::Sweep),
         FibInput::LinksChanged(down) => fib.links_changed(&down),
         FibInput::Prefixes(from, answer) => {
@@ -235,12 +235,12 @@ fn tell(report: &PassReport, adopted: bool) {
     }
 }
 
-fn route_target(target: FibTarget) -> RouteTarget {
+fn route_target(target: &FibTarget) -> RouteTarget {
     match target {
         FibTarget::Discard => RouteTarget::Discard,
         FibTarget::NextHops(hops) => {
-            let hop = |h: bgp_core::rib::ResolvedNextHop| NextHop { gateway: h.gateway, ifindex: h.ifindex };
-            RouteTarget::next_hops(hops.into_iter().map(hop).collect())
+            let hop = |h: &bgp_core::rib::ResolvedNextHop| NextHop { gateway: h.gateway, ifindex: h.ifindex };
+            RouteTarget::next_hops(hops.iter().map(hop).collect())
         }
     }
 }

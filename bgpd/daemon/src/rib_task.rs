@@ -16,7 +16,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use bgp_core::config::NeighborConfig;
-use bgp_core::rib::{ConnectedTable, FibChange, MaxPrefixExceeded, PeerId, Rib, RibEvent};
+use bgp_core::rib::{ConnectedTable, FibBatch, MaxPrefixExceeded, PeerId, Rib, RibEvent};
 use bgp_wire::Notification;
 use daemonbase::Clock;
 use tokio::sync::{mpsc, watch};
@@ -86,7 +86,7 @@ struct Task {
     line: VecDeque<PeerId>,
     queries: Vec<Box<dyn Query>>,
     /// Wants that the FIB's queue had no room for; they go before any newer one.
-    unsent: Option<Vec<FibChange>>,
+    unsent: Option<FibBatch>,
     /// A stale sweep is due, once every want before it is in the FIB's queue.
     sweep: bool,
     refused: HashSet<net_types::Prefix>,
@@ -201,9 +201,7 @@ impl Task {
             RibInput::Announcements(prefixes) => self.rib.set_announcements(now, prefixes.into_iter().collect()),
             RibInput::Speaker(speaker) => self.rib.set_speaker(now, *speaker),
             RibInput::Fib(results) => {
-                for r in results {
-                    self.rib.fib_result(r.prefix, r.cookie, r.result);
-                }
+                self.rib.fib_results(results.into_iter().map(|r| (r.prefix, r.cookie, r.result)));
             }
             RibInput::Query(query) => self.queries.push(query),
         }
@@ -293,13 +291,12 @@ impl Task {
             return self.rib.grant_wants();
         };
         while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
-            let batch =
-                self.unsent.take().unwrap_or_else(|| std::iter::from_fn(|| self.rib.poll_fib()).take(WANTS).collect());
-            if batch.is_empty() {
+            let batch = self.unsent.take().unwrap_or_else(|| self.rib.poll_fib(WANTS));
+            if batch.wants.is_empty() {
                 return;
             }
             // Counted before it is there to be taken. What does not fit waits: the FIB's next answer wakes us.
-            let wants = batch.len();
+            let wants = batch.wants.len();
             fib.in_flight.fetch_add(wants, Ordering::AcqRel);
             match fib.inputs.try_send(FibInput::Wants(batch)) {
                 Ok(()) => {}

@@ -138,7 +138,7 @@ fn ours(sync: &mut FibSync<Netlink>, prefixes: &[Prefix]) {
     for (i, batch) in prefixes.chunks(FLUSH).enumerate() {
         sync.announce(batch.iter().copied());
         for prefix in batch {
-            sync.set(*prefix, Some(targets[usize::from(!prefix.is_v4())].clone()), i as u64);
+            sync.set(*prefix, Some(&targets[usize::from(!prefix.is_v4())]), i as u64);
         }
         done += sync.flush(FLUSH).into_iter().filter(|r| r.result.is_ok()).count();
     }

@@ -139,7 +139,7 @@ fn ten_thousand_routes_stand_and_go_again() {
             .map(|i| Prefix::new(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + (i << 8))), 24).unwrap())
             .collect();
         for (i, prefix) in prefixes.iter().enumerate() {
-            sync.set(*prefix, via(&hops[i % 2..]), i as u64);
+            sync.set(*prefix, via(&hops[i % 2..]).as_ref(), i as u64);
         }
         assert_eq!(flush(&mut sync), Vec::<String>::new());
         let seen = witnessed();
@@ -161,15 +161,15 @@ fn every_shape_of_target_stands_as_iproute2_reads_it() {
         assert!(sync.warnings().is_empty(), "{:?}", sync.warnings());
         assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/nexthop_compat_mode").unwrap().trim(), "0");
         let link_local = hop("fe80::2", "one");
-        sync.set(p("203.0.113.0/24"), via(&[link_local]), 1);
-        sync.set(p("2001:db8:9::/48"), via(&[link_local]), 2);
-        sync.set(p("203.0.113.0/25"), via(&[link_local, hop("198.51.100.2", "two")]), 3);
-        sync.set(p("10.0.0.0/8"), Some(RouteTarget::Discard), 4);
-        sync.set(p("2001:db8:a::/48"), Some(RouteTarget::Discard), 5);
-        sync.set(p("10.1.0.0/16"), via(&[hop("", "two")]), 6);
-        sync.set(p("2001:db8:b::/48"), via(&[hop("", "two")]), 7);
-        sync.set(p("0.0.0.0/0"), via(&[hop("192.0.2.2", "one")]), 8);
-        sync.set(p("::/0"), via(&[hop("2001:db8:1::2", "one")]), 9);
+        sync.set(p("203.0.113.0/24"), via(&[link_local]).as_ref(), 1);
+        sync.set(p("2001:db8:9::/48"), via(&[link_local]).as_ref(), 2);
+        sync.set(p("203.0.113.0/25"), via(&[link_local, hop("198.51.100.2", "two")]).as_ref(), 3);
+        sync.set(p("10.0.0.0/8"), Some(&RouteTarget::Discard), 4);
+        sync.set(p("2001:db8:a::/48"), Some(&RouteTarget::Discard), 5);
+        sync.set(p("10.1.0.0/16"), via(&[hop("", "two")]).as_ref(), 6);
+        sync.set(p("2001:db8:b::/48"), via(&[hop("", "two")]).as_ref(), 7);
+        sync.set(p("0.0.0.0/0"), via(&[hop("192.0.2.2", "one")]).as_ref(), 8);
+        sync.set(p("::/0"), via(&[hop("2001:db8:1::2", "one")]).as_ref(), 9);
         assert_eq!(flush(&mut sync), Vec::<String>::new());
 
         let (routes, objects) = (witnessed(), witnessed_objects());
@@ -195,10 +195,10 @@ fn a_restart_adopts_what_stands_and_the_sweep_leaves_foreign_routes() {
     in_namespace(|| {
         let mut first = open();
         let hops = [hop("192.0.2.2", "one"), hop("198.51.100.2", "two")];
-        first.set(p("203.0.113.0/24"), via(&hops), 1);
-        first.set(p("10.1.0.0/16"), via(&hops[..1]), 2);
-        first.set(p("10.2.0.0/16"), via(&hops[..1]), 3);
-        first.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]), 4);
+        first.set(p("203.0.113.0/24"), via(&hops).as_ref(), 1);
+        first.set(p("10.1.0.0/16"), via(&hops[..1]).as_ref(), 2);
+        first.set(p("10.2.0.0/16"), via(&hops[..1]).as_ref(), 3);
+        first.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]).as_ref(), 4);
         flush(&mut first);
         drop(first);
         ip("route add 10.3.0.0/16 via 192.0.2.2 proto static metric 512");
@@ -209,9 +209,9 @@ fn a_restart_adopts_what_stands_and_the_sweep_leaves_foreign_routes() {
         let before = (witnessed_ids(), ip("nexthop show"));
 
         let mut second = open();
-        second.set(p("203.0.113.0/24"), via(&hops), 11);
-        second.set(p("10.1.0.0/16"), via(&hops[..1]), 12);
-        second.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]), 13);
+        second.set(p("203.0.113.0/24"), via(&hops).as_ref(), 11);
+        second.set(p("10.1.0.0/16"), via(&hops[..1]).as_ref(), 12);
+        second.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "one")]).as_ref(), 13);
         assert_eq!(flush(&mut second), Vec::<String>::new());
         assert_eq!((witnessed_ids(), ip("nexthop show")), before, "adopted without a change");
         // 10.2.0.0/16, and the route at a metric of an earlier configuration.
@@ -241,7 +241,7 @@ fn what_others_delete_or_occupy_is_found_by_the_full_pass() {
         let a = hop("192.0.2.2", "one");
         for (i, prefix) in ["203.0.113.0/24", "10.1.0.0/16", "10.2.0.0/16", "2001:db8:9::/48"].iter().enumerate() {
             let gateway = if prefix.contains(':') { hop("fe80::2", "two") } else { a };
-            sync.set(p(prefix), via(&[gateway]), i as u64);
+            sync.set(p(prefix), via(&[gateway]).as_ref(), i as u64);
         }
         sync.sweep_stale();
         flush(&mut sync);
@@ -277,9 +277,9 @@ fn a_link_that_dies_and_returns_by_admin_and_by_carrier() {
         let (before, mut monitor) = InterfaceMonitor::open().unwrap();
         let mut sync = open();
         let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
-        sync.set(p("10.1.0.0/16"), via(&[b]), 1);
-        sync.set(p("10.2.0.0/16"), via(&[a, b]), 2);
-        sync.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "two")]), 3);
+        sync.set(p("10.1.0.0/16"), via(&[b]).as_ref(), 1);
+        sync.set(p("10.2.0.0/16"), via(&[a, b]).as_ref(), 2);
+        sync.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "two")]).as_ref(), 3);
         flush(&mut sync);
         for (cut, mend) in [("link set two down", "link set two up"), ("link set two-far down", "link set two-far up")]
         {
@@ -359,9 +359,9 @@ fn burst() {
 fn the_kernels_refusals_are_its_own_words() {
     in_namespace(|| {
         let mut sync = open();
-        sync.set(p("10.1.0.0/16"), via(&[NextHop { gateway: "192.0.2.2".parse().ok(), ifindex: 9999 }]), 1);
-        sync.set(p("10.2.0.0/16"), via(&[hop("203.0.113.7", "one")]), 2);
-        sync.set(p("10.3.0.0/16"), via(&[hop("192.0.2.2", "one")]), 3);
+        sync.set(p("10.1.0.0/16"), via(&[NextHop { gateway: "192.0.2.2".parse().ok(), ifindex: 9999 }]).as_ref(), 1);
+        sync.set(p("10.2.0.0/16"), via(&[hop("203.0.113.7", "one")]).as_ref(), 2);
+        sync.set(p("10.3.0.0/16"), via(&[hop("192.0.2.2", "one")]).as_ref(), 3);
         let refusals = flush(&mut sync);
         assert_eq!(refusals.len(), 2, "{refusals:?}");
         assert!(refusals.iter().any(|e| e.contains("the kernel says")), "{refusals:?}");
@@ -480,7 +480,7 @@ fn a_restart_over_twenty_thousand_routes_sends_only_what_differs() {
             v4.chain((0..2_000).map(|i| (v6(i), target6.clone())))
         };
         let mut first = open();
-        wants().for_each(|(prefix, target)| first.set(prefix, target, 1));
+        wants().for_each(|(prefix, target)| first.set(prefix, target.as_ref(), 1));
         assert_eq!(flush(&mut first), Vec::<String>::new());
         drop(first);
         let before = witnessed();
@@ -496,7 +496,7 @@ fn a_restart_over_twenty_thousand_routes_sends_only_what_differs() {
         let changed: Vec<Prefix> = (0..10).map(|i| v4(i * 3)).collect();
         let unclaimed: Vec<Prefix> = (0..5).map(|i| v4(19_000 + i)).collect();
         for (prefix, target) in wants().filter(|(p, _)| !unclaimed.contains(p) && !changed.contains(p)) {
-            second.set(prefix, target, 2);
+            second.set(prefix, target.as_ref(), 2);
         }
         let mut confirmed = 0;
         while second.pending() > 0 {
@@ -504,7 +504,7 @@ fn a_restart_over_twenty_thousand_routes_sends_only_what_differs() {
         }
         assert_eq!((confirmed, second.kernel_mut().changes()), (22_000 - 15, 0), "claimed, and not a message sent");
         for prefix in &changed {
-            second.set(*prefix, targets[1].clone(), 3);
+            second.set(*prefix, targets[1].as_ref(), 3);
         }
         flush(&mut second);
         assert_eq!(second.sweep_stale(), 5);
@@ -534,7 +534,7 @@ fn refusals_in_the_middle_of_a_batch_are_told_of_the_right_routes() {
         }
         let mut sync = open();
         for (i, prefix) in prefixes.iter().enumerate() {
-            sync.set(*prefix, via(&[hop("192.0.2.2", "one")]), i as u64);
+            sync.set(*prefix, via(&[hop("192.0.2.2", "one")]).as_ref(), i as u64);
         }
         let mut refused: Vec<Prefix> = Vec::new();
         while sync.pending() > 0 {
@@ -571,10 +571,10 @@ fn lost_answers_leave_nothing_undone() {
         ip(&format!("-batch {}", path.display()));
         std::fs::remove_file(&path).unwrap();
         let mut sync = open();
-        sync.set(p("10.1.0.0/16"), via(&[hop("192.0.2.2", "one")]), 0);
+        sync.set(p("10.1.0.0/16"), via(&[hop("192.0.2.2", "one")]).as_ref(), 0);
         flush(&mut sync);
         for i in 0..300 {
-            sync.set(prefix(i), via(&[hop("192.0.2.2", "one")]), u64::from(i));
+            sync.set(prefix(i), via(&[hop("192.0.2.2", "one")]).as_ref(), u64::from(i));
         }
         sync.kernel_mut().set_receive_buffer(1);
         let told = sync.flush(4096);
@@ -593,8 +593,8 @@ fn a_route_of_ours_that_we_did_not_know_of_is_taken_over() {
     in_namespace(|| {
         let mut sync = open();
         let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
-        sync.set(p("10.9.0.0/16"), via(&[a]), 1);
-        sync.set(p("10.8.0.0/16"), via(&[b]), 1);
+        sync.set(p("10.9.0.0/16"), via(&[a]).as_ref(), 1);
+        sync.set(p("10.8.0.0/16"), via(&[b]).as_ref(), 1);
         flush(&mut sync);
         let id = witnessed()[&p("10.9.0.0/16")];
         // One that the kernel's lookup shows, one hidden behind a more specific route, IPv4 and IPv6.
@@ -603,11 +603,11 @@ fn a_route_of_ours_that_we_did_not_know_of_is_taken_over() {
         ip("route add 10.2.0.0/24 via 192.0.2.3 proto static");
         ip("-6 route add 2001:db8:77::/48 via fe80::9 dev one proto 220 metric 512");
         let before = sync.kernel_mut().changes();
-        sync.set(p("10.1.0.0/16"), via(&[b]), 2);
+        sync.set(p("10.1.0.0/16"), via(&[b]).as_ref(), 2);
         assert_eq!(flush(&mut sync), Vec::<String>::new());
         assert_eq!(sync.kernel_mut().changes(), before + 2, "refused once, then replaced");
-        sync.set(p("10.2.0.0/16"), via(&[b]), 2);
-        sync.set(p("2001:db8:77::/48"), via(&[hop("fe80::2", "one")]), 2);
+        sync.set(p("10.2.0.0/16"), via(&[b]).as_ref(), 2);
+        sync.set(p("2001:db8:77::/48"), via(&[hop("fe80::2", "one")]).as_ref(), 2);
         assert_eq!(flush(&mut sync), Vec::<String>::new());
         let routes = witnessed();
         assert!(routes[&p("10.1.0.0/16")] == routes[&p("10.8.0.0/16")] && routes.len() == 5, "{routes:?}");

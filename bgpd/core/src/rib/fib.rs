@@ -16,6 +16,16 @@ use super::ids::DestId;
 use super::table::Slot;
 use super::types::{FibState, FibTarget};
 
+/// A want's cookie as the FIB sees it: where its destination stands, and its number.
+pub(super) fn cookie(id: DestId, number: u32) -> u64 {
+    u64::from(id.0) << 32 | u64::from(number)
+}
+
+/// The two parts of [`cookie`].
+pub(super) fn of_cookie(cookie: u64) -> (DestId, u32) {
+    (DestId((cookie >> 32) as u32), cookie as u32)
+}
+
 /// Room of the queue that is kept once it is empty: a table's worth of wants is not held in reserve.
 const KEPT: usize = 1024;
 

@@ -63,6 +63,7 @@ use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
 use net_types::{Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
+use fib::TargetId;
 use loc_rib::LocRib;
 use out::{AdjRibOut, Outgoing};
 use peers::{Peer, Session};
@@ -72,9 +73,9 @@ pub use ids::{AttrId, DestId};
 pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
-    Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibChange, FibEntry, FibState, FibTarget,
-    ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop, Retain,
-    RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable,
+    Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibBatch, FibEntry, FibState, FibTarget,
+    FibWant, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop,
+    Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable,
 };
 
 /// Destinations that one [`Rib::work`] looks at.
@@ -262,9 +263,27 @@ impl Rib {
 
     /// The kernel's answer to a want. An answer to an older want than the current one is ignored.
     pub fn fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
-        let Some(id) = self.loc.table.find(&prefix) else { return };
+        self.take_fib_result(prefix, cookie, result);
+        self.check_first_wants();
+        self.mark_changed();
+    }
+
+    /// [`Rib::fib_result`] for each of a batch.
+    pub fn fib_results(&mut self, results: impl Iterator<Item = (Prefix, u64, Result<(), String>)>) {
+        for (prefix, cookie, result) in results {
+            self.take_fib_result(prefix, cookie, result);
+        }
+        self.check_first_wants();
+        self.mark_changed();
+    }
+
+    fn take_fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
+        let (place, number) = fib::of_cookie(cookie);
+        // The place is said by the want's first answer; what is reported later, unasked, is looked for.
+        let there = self.loc.table.prefix(place) == Some(prefix);
+        let Some(id) = there.then_some(place).or_else(|| self.loc.table.find(&prefix)) else { return };
         let Some(slot) = self.loc.table.get_mut(id) else { return };
-        if u64::from(slot.cookie) != cookie || slot.target.is_none() {
+        if slot.cookie != number || slot.target.is_none() {
             return;
         }
         let (state, error) = match result {
@@ -279,28 +298,39 @@ impl Rib {
         if moved && self.loc.speaker.wait_for_fib {
             self.loc.changed.push(id);
         }
-        self.check_first_wants();
-        self.mark_changed();
     }
 
-    /// The next want for the FIB; `None`: all handed out.
-    pub fn poll_fib(&mut self) -> Option<FibChange> {
-        while let Some(id) = self.loc.fib.pop() {
+    /// The next wants for the FIB, so many at most; empty: all are handed out.
+    pub fn poll_fib(&mut self, most: usize) -> FibBatch {
+        let mut batch = FibBatch::default();
+        // The targets of the batch by their numbers here; few.
+        let mut numbers: Vec<TargetId> = Vec::new();
+        while batch.wants.len() < most
+            && let Some(id) = self.loc.fib.pop()
+        {
             let Some(prefix) = self.loc.table.prefix(id) else { continue };
             let Some(slot) = self.loc.table.get_mut(id) else { continue };
             slot.set_queued(false);
-            let cookie = u64::from(slot.cookie);
-            let target = slot.target.and_then(|t| self.loc.fib.targets.get(t)).cloned();
+            let target = slot.target.and_then(|t| {
+                let known = numbers.iter().rposition(|n| *n == t).or_else(|| {
+                    batch.targets.push(self.loc.fib.targets.get(t)?.clone());
+                    numbers.push(t);
+                    Some(numbers.len() - 1)
+                });
+                known.map(|at| at as u32)
+            });
             // Wanted and unwanted again between two polls: the kernel never heard of it.
             let nothing = target.is_none() && !slot.is_handed_out();
             slot.set_handed_out(target.is_some());
-            self.loc.note_idle(id);
-            self.free_idle();
             if !nothing {
-                return Some(FibChange { prefix, cookie, target });
+                batch.wants.push(FibWant { prefix, cookie: fib::cookie(id, slot.cookie), target });
+            }
+            if target.is_none() {
+                self.loc.note_idle(id);
             }
         }
-        None
+        self.free_idle();
+        batch
     }
 
     /// No kernel table is kept: every want is true at once. The same as [`Rib::poll_fib`] with [`Rib::fib_result`] for each,

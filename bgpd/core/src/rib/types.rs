@@ -107,16 +107,32 @@ pub enum FibTarget {
     Discard,
 }
 
-/// One want for the FIB. `target` `None`: no route of ours. The answer carries `cookie` back, so that an answer to an
-/// older want is told from the current one's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FibChange {
+/// One want for the FIB, of a [`FibBatch`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FibWant {
     /// Destination.
     pub prefix: Prefix,
-    /// Names this want.
+    /// Comes back with the answer: the low half names this want, so that an answer to an older one is told from the current
+    /// one's; the high half says where the destination stands, which saves looking for it.
     pub cookie: u64,
-    /// The want.
-    pub target: Option<FibTarget>,
+    /// Which of [`FibBatch::targets`]; `None`: no route of ours.
+    pub target: Option<u32>,
+}
+
+/// Wants for the FIB, in their order. Many share a target, which is said once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FibBatch {
+    /// The targets, each once.
+    pub targets: Vec<FibTarget>,
+    /// The wants.
+    pub wants: Vec<FibWant>,
+}
+
+impl FibBatch {
+    /// What is wanted for the destination of one of the wants.
+    pub fn target(&self, want: &FibWant) -> Option<&FibTarget> {
+        self.targets.get(want.target? as usize)
+    }
 }
 
 /// Where a prefix's want stands.

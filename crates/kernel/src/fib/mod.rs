@@ -127,7 +127,7 @@ pub trait FibKernel {
 pub struct FibResult {
     /// The prefix.
     pub prefix: Prefix,
-    /// The cookie of the last [`FibSync::set`].
+    /// The cookie of the last [`FibSync::set`]; in what is reported unasked, its low half.
     pub cookie: u64,
     /// Done, or why not.
     pub result: Result<(), String>,

@@ -90,8 +90,6 @@ pub struct FibSync<K> {
     muddled: bool,
     /// The table has not been read yet.
     adopting: bool,
-    /// The newest cookie: cells keep the low half only.
-    newest: u64,
     ops: Vec<Op>,
 }
 
@@ -131,7 +129,6 @@ impl<K: FibKernel> FibSync<K> {
             mark: false,
             muddled: false,
             adopting: true,
-            newest: 0,
             ops: Vec::new(),
             kernel,
         };
@@ -172,17 +169,11 @@ impl<K: FibKernel> FibSync<K> {
         self.table.allocated() + self.open.capacity() * size_of::<Open>() + self.queue.capacity() * size_of::<u32>()
     }
 
-    /// Declares what is wanted for a prefix; `None`: nothing. The last word before a flush counts, and its cookie comes
-    /// back in one [`FibResult`] (and again if a failed route later succeeds or a standing one is lost).
-    pub fn set(&mut self, prefix: Prefix, target: Option<RouteTarget>, cookie: u64) {
-        self.newest = self.newest.max(cookie);
-        let want = target.map(|t| {
-            let canonical = match t {
-                RouteTarget::NextHops(hops) => RouteTarget::next_hops(hops),
-                RouteTarget::Discard => RouteTarget::Discard,
-            };
-            self.objects.claim(&prefix, &canonical)
-        });
+    /// Declares what is wanted for a prefix; `None`: nothing. The target is canonical ([`RouteTarget::next_hops`]). The last
+    /// word before a flush counts, and its cookie comes back in one [`FibResult`]. If a failed route later succeeds or a
+    /// standing one is lost, that is reported with the low half of the cookie.
+    pub fn set(&mut self, prefix: Prefix, target: Option<&RouteTarget>, cookie: u64) {
+        let want = target.map(|t| self.objects.claim(&prefix, t));
         if let Some(handle) = want
             && self.is_present(handle)
             && let Some(cell) = self.table.get_mut(&prefix)
@@ -303,7 +294,7 @@ impl<K: FibKernel> FibSync<K> {
             attempts: 0,
             error: None,
         };
-        let (newest, slab) = (self.newest, &mut self.open);
+        let slab = &mut self.open;
         let (missing, stale) = (&mut self.missing, &mut self.stale);
         // A reading under way has yet to meet a prefix that we do not know; without one, all are as good as met.
         let unmet = if self.pass.as_ref().is_some_and(Pass::reads) { !self.mark } else { self.mark };
@@ -315,14 +306,14 @@ impl<K: FibKernel> FibSync<K> {
                 match cell.state() {
                     State::Open(there) => return key = there,
                     State::Settled(h) => {
-                        (open.want, open.have, open.cookie) = (Some(h), Have::Object(h), whole(cell.cookie(), newest));
+                        (open.want, open.have, open.cookie) = (Some(h), Have::Object(h), cell.cookie().into());
                     }
                     State::Stale(h) => {
                         (open.have, open.stale) = (Have::Object(h), true);
                         *stale -= 1;
                     }
                     State::Missing(h) => {
-                        (open.want, open.cookie) = (Some(h), whole(cell.cookie(), newest));
+                        (open.want, open.cookie) = (Some(h), cell.cookie().into());
                         *missing -= 1;
                     }
                 }
@@ -439,10 +430,4 @@ impl<K: FibKernel> FibSync<K> {
     fn is_present(&self, handle: Handle) -> bool {
         self.objects.get(handle).is_some_and(|o| o.standing == Standing::Present)
     }
-}
-
-/// A cookie from its low half: cookies grow, so it is the newest that ends like this.
-fn whole(low: u32, newest: u64) -> u64 {
-    let candidate = (newest & !u64::from(u32::MAX)) | u64::from(low);
-    if candidate > newest { candidate.checked_sub(1 << 32).unwrap_or(candidate) } else { candidate }
 }

@@ -58,9 +58,9 @@ fn resolved(kernel: &FakeKernel, prefix: Prefix) -> Option<Vec<NextHop>> {
 fn routes_with_the_same_next_hops_share_one_object_and_the_last_user_takes_it_away() {
     let mut sync = fresh();
     let (a, b) = (hop("192.0.2.1", 1), hop("fe80::1", 2));
-    sync.set(p("198.51.100.0/24"), via(&[a, b]), 1);
-    sync.set(p("203.0.113.0/24"), via(&[b, a, a]), 2);
-    sync.set(p("2001:db8::/32"), via(&[b]), 3);
+    sync.set(p("198.51.100.0/24"), via(&[a, b]).as_ref(), 1);
+    sync.set(p("203.0.113.0/24"), via(&[b, a, a]).as_ref(), 2);
+    sync.set(p("2001:db8::/32"), via(&[b]).as_ref(), 3);
     let mut results = flush(&mut sync);
     results.sort_by_key(|r| r.cookie);
     assert_eq!(
@@ -84,18 +84,18 @@ fn routes_with_the_same_next_hops_share_one_object_and_the_last_user_takes_it_aw
 fn a_change_makes_before_it_breaks_and_a_wanted_route_that_stands_costs_no_write() {
     let mut sync = fresh();
     let prefix = p("198.51.100.0/24");
-    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     flush(&mut sync);
     let before = sync.kernel_mut().writes;
-    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 2);
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]).as_ref(), 2);
     let results = flush(&mut sync);
     assert_eq!((results.len(), results[0].cookie, sync.kernel_mut().writes), (1, 2, before));
     // One object, one route replaced, one object removed: never a moment without a route (a delete would be a write more).
-    sync.set(prefix, via(&[hop("192.0.2.9", 1)]), 3);
+    sync.set(prefix, via(&[hop("192.0.2.9", 1)]).as_ref(), 3);
     flush(&mut sync);
     assert_eq!(sync.kernel_mut().writes, before + 3);
     assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![hop("192.0.2.9", 1)]));
-    sync.set(prefix, Some(RouteTarget::Discard), 4);
+    sync.set(prefix, Some(&RouteTarget::Discard), 4);
     flush(&mut sync);
     assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![]));
 }
@@ -105,9 +105,9 @@ fn a_restart_adopts_without_a_write_and_the_sweep_takes_only_ours() {
     let mut sync = fresh();
     let (kept, gone, group) = (p("198.51.100.0/24"), p("203.0.113.0/24"), p("192.0.2.0/24"));
     let (a, b) = (hop("192.0.2.1", 1), hop("192.0.2.2", 2));
-    sync.set(kept, via(&[a]), 1);
-    sync.set(gone, via(&[b]), 2);
-    sync.set(group, via(&[a, b]), 3);
+    sync.set(kept, via(&[a]).as_ref(), 1);
+    sync.set(gone, via(&[b]).as_ref(), 2);
+    sync.set(group, via(&[a, b]).as_ref(), 3);
     flush(&mut sync);
     let mut kernel = sync.kernel_mut().clone();
     let foreign = FakeRoute { protocol: 4, nexthop_id: None };
@@ -117,8 +117,8 @@ fn a_restart_adopts_without_a_write_and_the_sweep_takes_only_ours() {
 
     let mut sync = open(kernel);
     assert!(sync.iter().all(|e| e.state == FibState::Stale));
-    sync.set(kept, via(&[a]), 11);
-    sync.set(group, via(&[b, a]), 12);
+    sync.set(kept, via(&[a]).as_ref(), 11);
+    sync.set(group, via(&[b, a]).as_ref(), 12);
     assert_eq!(flush(&mut sync).iter().filter(|r| r.result.is_ok()).count(), 2);
     assert_eq!(sync.kernel_mut().writes, 0, "adopted as it stands");
     assert!(resolved(sync.kernel_mut(), gone).is_some(), "nothing goes before the sweep");
@@ -137,7 +137,7 @@ fn another_programs_route_at_our_place_is_reported_and_left() {
     let foreign = FakeRoute { protocol: 4, nexthop_id: None };
     kernel.routes.insert((prefix, 512), foreign);
     let mut sync = open(kernel);
-    sync.set(prefix, via(&[hop("192.0.2.1", 1)]), 1);
+    sync.set(prefix, via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     let results = flush(&mut sync);
     assert!(results[0].result.as_ref().is_err_and(|e| e.contains("another program")), "{results:?}");
     assert_eq!(sync.kernel_mut().routes.get(&(prefix, 512)), Some(&foreign));
@@ -154,7 +154,7 @@ fn a_foreign_object_with_our_next_id_is_stepped_around() {
     let mut sync = fresh();
     let foreign = NexthopObject { id: 1000, protocol: 4, afi: Some(Afi::IPV4), kind: NexthopKind::Blackhole };
     sync.kernel_mut().nexthops.insert(1000, foreign.clone());
-    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]), 1);
+    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     let results = flush(&mut sync);
     assert!(results.iter().any(|r| r.result.is_ok()), "{results:?}");
     assert_eq!(sync.kernel_mut().nexthops.get(&1000), Some(&foreign));
@@ -168,8 +168,8 @@ fn a_dead_link_fails_its_routes_shrinks_its_groups_and_its_return_restores_both(
     let mut sync = fresh();
     let (a, b) = (hop("192.0.2.1", 1), hop("192.0.2.2", 2));
     let (single, both) = (p("198.51.100.0/24"), p("203.0.113.0/24"));
-    sync.set(single, via(&[b]), 1);
-    sync.set(both, via(&[a, b]), 2);
+    sync.set(single, via(&[b]).as_ref(), 1);
+    sync.set(both, via(&[a, b]).as_ref(), 2);
     flush(&mut sync);
     sync.kernel_mut().link_down(2);
     sync.links_changed(&[2]);
@@ -191,7 +191,7 @@ fn a_dead_link_fails_its_routes_shrinks_its_groups_and_its_return_restores_both(
 fn a_busy_kernel_is_asked_again_a_bounded_number_of_times() {
     let mut sync = fresh();
     let prefix = p("198.51.100.0/24");
-    sync.set(prefix, Some(RouteTarget::Discard), 1);
+    sync.set(prefix, Some(&RouteTarget::Discard), 1);
     // The object, then the route, each refused twice.
     let busy = Some(Fault::Errno(libc::ENOBUFS));
     sync.kernel_mut().faults.extend([busy, busy, None, busy]);
@@ -209,7 +209,7 @@ fn a_busy_kernel_is_asked_again_a_bounded_number_of_times() {
 fn a_lost_answer_is_asked_for_again() {
     let mut sync = fresh();
     sync.kernel_mut().faults.extend([Some(Fault::LostAnswer), Some(Fault::LostAnswer)]);
-    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]), 1);
+    sync.set(p("198.51.100.0/24"), via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     let results = flush(&mut sync);
     assert!(results.len() == 1 && results[0].result.is_ok(), "{results:?}");
     assert_eq!(sync.kernel_mut().nexthops.len(), 1);
@@ -220,7 +220,7 @@ fn wants_and_the_sweep_may_come_before_all_is_adopted() {
     let mut sync = fresh();
     let prefixes: Vec<Prefix> = (0..60u32).map(|i| Prefix::V4(0x0a00_0000 | i << 8, 24)).collect();
     for prefix in &prefixes {
-        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]), 1);
+        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     }
     flush(&mut sync);
     let mut kernel = sync.kernel_mut().clone();
@@ -230,9 +230,10 @@ fn wants_and_the_sweep_may_come_before_all_is_adopted() {
     // Half of them from both sides, so known and yet unknown ones; one goes elsewhere, one is new.
     let other = via(&[hop("192.0.2.2", 1)]);
     for (i, prefix) in prefixes.iter().enumerate().filter(|(i, _)| *i < 15 || *i >= 45) {
-        sync.set(*prefix, if i == 50 { other.clone() } else { via(&[hop("192.0.2.1", 1)]) }, 100 + i as u64);
+        let want = if i == 50 { other.clone() } else { via(&[hop("192.0.2.1", 1)]) };
+        sync.set(*prefix, want.as_ref(), 100 + i as u64);
     }
-    sync.set(p("203.0.113.0/24"), other.clone(), 7);
+    sync.set(p("203.0.113.0/24"), other.as_ref(), 7);
     sync.sweep_stale();
     sync.flush(1000);
     assert_eq!(sync.kernel_mut().writes, 0, "nothing is written before all is read");
@@ -255,7 +256,7 @@ fn a_pass_tells_apart_what_changed_before_it_and_what_we_did_meanwhile() {
     let mut sync = fresh();
     let prefixes: Vec<Prefix> = (0..40u32).map(|i| Prefix::V4(0x0a00_0000 | i << 8, 24)).collect();
     for prefix in &prefixes {
-        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]), 1);
+        sync.set(*prefix, via(&[hop("192.0.2.1", 1)]).as_ref(), 1);
     }
     flush(&mut sync);
     sync.sweep_stale();
@@ -263,8 +264,8 @@ fn a_pass_tells_apart_what_changed_before_it_and_what_we_did_meanwhile() {
     sync.begin_pass().unwrap();
     // What is read from now on is older than these.
     sync.set(prefixes[30], None, 2);
-    sync.set(prefixes[31], via(&[hop("192.0.2.2", 1)]), 2);
-    sync.set(p("203.0.113.0/24"), via(&[hop("192.0.2.1", 1)]), 2);
+    sync.set(prefixes[31], via(&[hop("192.0.2.2", 1)]).as_ref(), 2);
+    sync.set(p("203.0.113.0/24"), via(&[hop("192.0.2.1", 1)]).as_ref(), 2);
     flush(&mut sync);
     let writes = sync.kernel_mut().writes;
     let report = loop {
@@ -283,14 +284,14 @@ fn a_lost_removal_and_a_lost_replacement_end_as_wanted_last() {
     let mut sync = fresh();
     let (a, b) = (via(&[hop("192.0.2.1", 1)]), via(&[hop("192.0.2.2", 1)]));
     let prefix = p("198.51.100.0/24");
-    sync.set(prefix, a.clone(), 1);
-    sync.set(p("203.0.113.0/24"), b.clone(), 1);
+    sync.set(prefix, a.as_ref(), 1);
+    sync.set(p("203.0.113.0/24"), b.as_ref(), 1);
     flush(&mut sync);
     // Replaced, but we do not know; then wanted as it was.
-    sync.set(prefix, b, 2);
+    sync.set(prefix, b.as_ref(), 2);
     sync.kernel_mut().faults.push_back(Some(Fault::LostAnswer));
     sync.flush(10);
-    sync.set(prefix, a, 3);
+    sync.set(prefix, a.as_ref(), 3);
     flush(&mut sync);
     assert_eq!(resolved(sync.kernel_mut(), prefix), Some(vec![hop("192.0.2.1", 1)]));
     sync.set(prefix, None, 4);
@@ -383,7 +384,7 @@ fn live(events: Vec<Event>) {
                 let want = target(prefixes[i], t);
                 cookie += 1;
                 cookies.insert(prefixes[i], cookie);
-                sync.set(prefixes[i], want.clone(), cookie);
+                sync.set(prefixes[i], want.as_ref(), cookie);
                 match want {
                     Some(w) => wants.insert(prefixes[i], w),
                     None => wants.remove(&prefixes[i]),
@@ -442,7 +443,7 @@ fn live(events: Vec<Event>) {
                     sync.step_pass().unwrap();
                 }
                 for (prefix, want) in &wants {
-                    sync.set(*prefix, Some(want.clone()), cookies[prefix]);
+                    sync.set(*prefix, Some(want), cookies[prefix]);
                 }
                 sync.sweep_stale();
             }

@@ -265,16 +265,24 @@ impl Lab {
     fn pump(&mut self) {
         loop {
             let mut moved = self.rib.work(self.now);
-            while let Some(change) = self.rib.poll_fib() {
-                moved = true;
-                match change.target {
-                    Some(target) => drop(self.kernel.insert(change.prefix, target)),
-                    None => drop(self.kernel.remove(&change.prefix)),
+            loop {
+                // Small, so that a batch's end falls everywhere.
+                let batch = self.rib.poll_fib(3);
+                if batch.wants.is_empty() {
+                    break;
                 }
+                moved = true;
+                for want in &batch.wants {
+                    match batch.target(want) {
+                        Some(target) => drop(self.kernel.insert(want.prefix, target.clone())),
+                        None => drop(self.kernel.remove(&want.prefix)),
+                    }
+                }
+                let asked = batch.wants.iter().map(|w| (w.prefix, w.cookie));
                 if self.answering {
-                    self.rib.fib_result(change.prefix, change.cookie, Ok(()));
+                    self.rib.fib_results(asked.map(|(prefix, cookie)| (prefix, cookie, Ok(()))));
                 } else {
-                    self.unanswered.push((change.prefix, change.cookie));
+                    self.unanswered.extend(asked);
                 }
             }
             while let Some(event) = self.rib.poll_event() {

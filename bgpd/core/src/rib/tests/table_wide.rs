@@ -20,7 +20,7 @@ fn fill(rib: &mut Rib, peer: u32, next_hop: &str, routes: u32, share: u32) {
         let update = Update { reach, attributes, ..Update::default() };
         assert_eq!(rib.update(Monotime::from_secs(1), PeerId(peer), &update), None);
     }
-    while rib.poll_fib().is_some() {}
+    while !rib.poll_fib(1024).wants.is_empty() {}
 }
 
 /// A RIB with the same table from each of these neighbours; the least number's is the best.
@@ -46,7 +46,7 @@ fn sweep(rib: &mut Rib) -> usize {
         // A look at each, and the decision of it.
         assert!(looked <= 2 * SLICE, "{looked} looks and decisions in one call");
         all += looked;
-        while rib.poll_fib().is_some() {}
+        while !rib.poll_fib(1024).wants.is_empty() {}
         if !more {
             return all;
         }
