@@ -102,6 +102,11 @@ impl Member {
         }
     }
 
+    /// It is between BoRR and EoRR (RFC 7313 §4).
+    pub(super) fn repeats(&self) -> bool {
+        self.walks.front().is_some_and(|w| w.kind == WalkKind::Refresh { enhanced: true } && w.begun)
+    }
+
     /// Counters of a family.
     pub(super) fn counters_mut(&mut self, v4: bool) -> &mut OutCounters {
         let [four, six] = &mut self.counters;

@@ -58,7 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..PEERS).prop_map(|peer| Op::Up { peer }),
         1 => (0..PEERS).prop_map(|peer| Op::Down { peer }),
         2 => (0..PEERS, any::<bool>()).prop_map(|(peer, v4)| Op::Refresh { peer, v4 }),
-        2 => (0..PEERS, 0..3u8).prop_map(|(peer, variant)| Op::Change { peer, variant }),
+        2 => (0..PEERS, 0..4u8).prop_map(|(peer, variant)| Op::Change { peer, variant }),
         1 => any::<bool>().prop_map(|own| Op::Speaker { own }),
     ]
 }
@@ -208,6 +208,7 @@ impl World {
                 p.config = match variant {
                     0 => base,
                     1 => NeighborConfig { policy: PolicyMode::AcceptAll, ..base },
+                    2 => NeighborConfig { export: false, ..base },
                     _ => NeighborConfig { prepend: 2, next_hop_self: true, ..base },
                 };
                 if p.receiver.is_some() {
@@ -346,6 +347,26 @@ fn rfc7313_4_a_route_that_changes_during_a_refresh_is_not_purged() {
         w.apply(&op);
         let table = &w.peers[2].receiver.as_ref().unwrap().table;
         assert!(table.contains_key(&prefix(PREFIXES[8])), "gone after {op:?}");
+    }
+    w.check();
+}
+
+#[test]
+fn rfc7313_4_what_cannot_be_sent_again_is_withdrawn() {
+    // Found by the property above: the route waits for the kernel, and nobody knows any more whose the last one was.
+    let mut w = World::new();
+    w.apply(&Op::Up { peer: 6 });
+    w.apply(&Op::Set { prefix: 3, source: 3, attributes: 0 });
+    w.check();
+    for op in [
+        Op::Speaker { own: false },
+        Op::Pending { prefix: 3, waits: true },
+        Op::Refresh { peer: 6, v4: true },
+        Op::Change { peer: 3, variant: 0 },
+        Op::Pull { peer: 6, budget: 200 },
+        Op::Remove { prefix: 3 },
+    ] {
+        w.apply(&op);
     }
     w.check();
 }

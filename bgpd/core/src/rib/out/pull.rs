@@ -242,7 +242,14 @@ impl Group {
             Some(key) => match self.look_in(run, view, member, dest, key) {
                 Some(look) => Some(look).filter(|&l| run.withheld.get(l as usize) == Some(&false)),
                 // Whose it was is not known any more: the RIB is about to say what comes in its place.
-                None => return self.mark_unsure(dest),
+                None => {
+                    self.mark_unsure(dest);
+                    if !member.repeats() {
+                        return;
+                    }
+                    // RFC 7313 §4: the neighbour drops at EoRR what was not sent again, and we cannot.
+                    None
+                }
             },
         };
         let newest = if state.last == 0 { 0 } else { self.log.position(state.last) };
