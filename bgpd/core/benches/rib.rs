@@ -279,29 +279,65 @@ fn export(b: Bencher<'_, '_>, to: &str) {
     );
 }
 
-/// One route a message, told to a neighbour before the next comes.
+/// A listener that has taken all of an empty table.
+fn listening(mut rib: Rib) -> Rib {
+    join(&mut rib, LISTENER, Relation::Transit, PolicyMode::AcceptAll);
+    pull(&mut rib);
+    rib
+}
+
+/// What came while a neighbour listened, as it takes it.
+#[divan::bench]
+fn export_news(b: Bencher<'_, '_>) {
+    let prepare = || {
+        let mut rib = rib();
+        join(&mut rib, 1, Relation::Transit, PolicyMode::AcceptAll);
+        rib = listening(rib);
+        feed(&mut rib, 1, &announced(1));
+        rib
+    };
+    bench(b, prepare, |mut rib| {
+        assert!(pull(&mut rib) > 4 * routes(), "every route goes out");
+        rib
+    });
+}
+
+/// What was withdrawn while a neighbour listened, as it takes it.
+#[divan::bench]
+fn export_withdraw(b: Bencher<'_, '_>) {
+    let prepare = || {
+        let mut rib = listening(filled(&[1]));
+        feed(&mut rib, 1, &withdrawn());
+        rib
+    };
+    bench(b, prepare, |mut rib| {
+        assert!(pull(&mut rib) > 3 * routes(), "every route goes");
+        rib
+    });
+}
+
+/// One route a message, by another path than before, told to a neighbour before the next comes.
 #[divan::bench]
 fn churn(b: Bencher<'_, '_>) {
     let prepare = || {
-        let mut rib = filled(&[2]);
-        join(&mut rib, 1, Relation::Transit, PolicyMode::AcceptAll);
-        join(&mut rib, LISTENER, Relation::Transit, PolicyMode::AcceptAll);
-        pull(&mut rib);
         let alone = |u: &Update| {
+            let mut attributes = u.attributes.clone();
+            attributes.as_path = attributes.as_path.prepend(Asn(64501), 1);
             let one = |n| Update {
                 reach: u.reach.iter().map(|r| bgp_wire::Reach { nlri: vec![n], ..r.clone() }).collect(),
+                attributes: attributes.clone(),
                 ..u.clone()
             };
             u.reach.iter().flat_map(|r| r.nlri.clone()).map(one).collect::<Vec<_>>()
         };
         let single: Vec<Update> = announced(1).iter().flat_map(alone).collect();
-        (rib, single)
+        (listening(filled(&[1])), single)
     };
     bench(b, prepare, |(mut rib, updates)| {
         for update in &updates {
             rib.update(NOW, PeerId(1), update);
             kernel(&mut rib);
-            pull(&mut rib);
+            assert!(pull(&mut rib) > 0, "it is told");
         }
         rib
     });

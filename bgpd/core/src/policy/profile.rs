@@ -149,6 +149,11 @@ impl ExportProfile {
         self.ebgp() && self.policy == PolicyMode::Relationship
     }
 
+    /// Such a neighbour is told no route, whatever there is (the first rule of all, `policy-deny`).
+    pub(crate) fn is_silent(&self) -> bool {
+        self.policy == PolicyMode::Deny
+    }
+
     /// Towards those that must not carry our other routes: they get own and customers' routes only, a route server's
     /// clients each other's too.
     pub(super) fn upstream(&self) -> bool {

@@ -82,6 +82,7 @@ pub(super) struct Recent {
 
 impl Group {
     pub(super) fn new(profile: ExportProfile, speaker: Arc<SpeakerConfig>) -> Group {
+        let fill = profile.is_silent().then(|| Pass::new(|_| false, |_| 0));
         Group {
             profile,
             speaker,
@@ -91,7 +92,7 @@ impl Group {
             ghosts: BTreeMap::new(),
             retired: false,
             states: States::default(),
-            fill: None,
+            fill,
             marks: Marks::default(),
             unsure: BTreeSet::new(),
             log: Log::default(),
@@ -111,8 +112,9 @@ impl Group {
         self.fill.as_ref().is_none_or(|p| p.is_ahead(dest)) || self.older.last().is_some_and(|o| o.is_ahead(dest))
     }
 
+    /// A group that is told nothing judges nothing.
     pub(super) fn mark(&mut self, dest: DestId) {
-        if !self.retired && self.has_family(dest.family()) && !self.is_ahead(dest) {
+        if !self.retired && !self.profile.is_silent() && self.has_family(dest.family()) && !self.is_ahead(dest) {
             self.marks.insert(dest);
         }
     }
@@ -125,7 +127,7 @@ impl Group {
 
     /// Everything is judged again; only what comes out differently is logged.
     pub(super) fn set_speaker(&mut self, speaker: &Arc<SpeakerConfig>) {
-        if self.retired {
+        if self.retired || self.profile.is_silent() {
             return;
         }
         let speaker = std::mem::replace(&mut self.speaker, Arc::clone(speaker));

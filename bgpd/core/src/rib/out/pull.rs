@@ -131,7 +131,9 @@ impl Group {
     fn begin<V: View>(&mut self, run: &mut Run, view: &V, member: &mut Member) -> bool {
         let Some(walk) = member.walks.front_mut().filter(|w| w.pass.is_none()) else { return false };
         let families = &self.profile.context().families;
-        let wanted = |f| families.contains(&f) && walk.family.is_none_or(|only| only == f);
+        // Who is told nothing can only hold what another group told it.
+        let any = !self.profile.is_silent() || member.carried;
+        let wanted = |f| any && families.contains(&f) && walk.family.is_none_or(|only| only == f);
         walk.pass = Some(Pass::new(wanted, |v6| view.end(v6)));
         walk.since = member.position;
         let begun = std::mem::replace(&mut walk.begun, true);
