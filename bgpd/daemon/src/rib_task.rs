@@ -33,8 +33,9 @@ const UPDATE_BYTES: usize = 64 * 1024;
 const TURN: Duration = Duration::from_millis(2);
 /// Wants in one message to the FIB thread.
 const WANTS: usize = 1024;
-/// Wants on their way to the FIB thread; beyond that they stay in the RIB, where newer ones replace them.
-const WANTS_IN_FLIGHT: usize = 8 * WANTS;
+/// Wants on their way to the FIB thread, a tenth of a second of the kernel's time: it has work while an index here doubles or others have
+/// the processor. Beyond that they stay in the RIB, where newer ones replace them.
+const WANTS_IN_FLIGHT: usize = 32 * WANTS;
 /// How soon a question whose reader is slow is asked again.
 const BLOCKED: Duration = Duration::from_millis(5);
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bgp_core::rib::Rib;
-use daemonbase::privileges::{ROUTING, drop_privileges};
+use daemonbase::privileges::{ROUTING, drop_privileges, nice};
 use daemonbase::signals::{Signal, Signals};
 use daemonbase::state::StateDir;
 use daemonbase::{Clock, exit, logging, notify};
@@ -32,6 +32,9 @@ use crate::{ifmon, ipam_client, restart, rpc};
 /// Threads for all sockets. Reading and decoding a table costs a tenth of what the RIB's one thread does with it: more
 /// would only steal from each other.
 const NET_WORKERS: usize = 4;
+
+/// How far the FIB's thread goes ahead of the others, if we may: packets follow it, and announcements wait for it.
+const FIB_NICE: i32 = -5;
 
 /// Runs until stopped. A refused configuration is printed as its one line and gives exit code 2.
 pub fn run(file: &Path, withdraw: bool) -> ExitCode {
@@ -66,6 +69,8 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     logging::init(&config.daemon.log)?;
     let state_dir = Arc::new(StateDir::open(&config.daemon.state_dir, "bgpd")?);
     let bound = listener::bind_all(&config.listen, &config.places, &[])?;
+    // Of the thread that all others come from, as the right to do it goes with the other privileges.
+    let ahead = nice(FIB_NICE);
     drop_privileges(ROUTING)?;
     let (interfaces, monitor) = InterfaceMonitor::open()?;
     let fib = open_fib(&config)?;
@@ -78,7 +83,6 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     // After a power cut, or at the very first start, nothing was preserved. Without a kernel table there was nothing to
     // lose: who forwards does not depend on us.
     let forwarding_lost = fib.is_some() && !restarting;
-    restart::note(&state_dir);
     info!(
         version = env!("CARGO_PKG_VERSION"), local_as = %config.speaker.local_as, router_id = %config.speaker.router_id,
         neighbors = config.neighbors.len(), restarting, "bgpd starts"
@@ -100,6 +104,9 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         thread("fib", move || fib_task::run(fib, &receiver, &counter, &rib));
         FibLink { inputs, in_flight }
     });
+    if ahead {
+        nice(-FIB_NICE);
+    }
     let fib_inputs = link.as_ref().map(|l| l.inputs.clone());
     let rib = rib_task::Setup {
         rib: Rib::new(config.speaker.clone(), clock.now(), restarting),
@@ -190,6 +197,7 @@ fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) {
 
 /// Signals and the note of our life, until told to stop.
 async fn serve(signals: &mut Signals, shared: &Shared, state_dir: &Arc<StateDir>) {
+    // The first note comes at once, but sessions do not wait for the disk.
     let mut renew = tokio::time::interval(restart::RENEW);
     loop {
         tokio::select! {

@@ -69,6 +69,12 @@ fn drop_here(keep: CapabilitySet) -> Result<CapabilitySet, PrivilegeError> {
     Ok(left)
 }
 
+/// Puts the calling thread ahead of others (below zero) or behind them; threads that it makes inherit that. False: it needs
+/// `CAP_SYS_NICE` to go ahead, and all is as before.
+pub fn nice(by: i32) -> bool {
+    rustix::process::nice(by).is_ok()
+}
+
 /// True if the calling thread may use all of `wanted` now.
 pub fn holds(wanted: CapabilitySet) -> bool {
     os::capabilities(None).is_ok_and(|c| c.effective.contains(wanted))
