@@ -3,6 +3,8 @@
 //! Growing adds a chunk and copies nothing, so no insertion costs more than another and nothing is kept in reserve but
 //! the rest of the last chunk. A freed place is given out again before a new one. What a free place holds is its last
 //! content or what the owner put there: who walks the arena must be able to tell.
+//!
+//! A chunk is an array, not a vector, so that the compiler sees that no offset is outside it.
 
 /// Entries of one chunk.
 const CHUNK: usize = 4096;
@@ -10,7 +12,7 @@ const CHUNK: usize = 4096;
 /// The slab.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<Box<[T; CHUNK]>>,
     free: Vec<u32>,
     len: u32,
 }
@@ -25,7 +27,7 @@ fn place(at: u32) -> (usize, usize) {
     (at as usize / CHUNK, at as usize % CHUNK)
 }
 
-impl<T> Arena<T> {
+impl<T: Clone + Default> Arena<T> {
     pub(super) fn get(&self, at: u32) -> Option<&T> {
         let (chunk, offset) = place(at);
         self.chunks.get(chunk)?.get(offset)
@@ -45,11 +47,13 @@ impl<T> Arena<T> {
             return at;
         }
         let at = self.len;
-        if self.chunks.last().is_none_or(|c| c.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if at as usize / CHUNK == self.chunks.len()
+            && let Ok(chunk) = vec![T::default(); CHUNK].into_boxed_slice().try_into()
+        {
+            self.chunks.push(chunk);
         }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.push(thing);
+        if let Some(place) = self.get_mut(at) {
+            *place = thing;
         }
         // 2^31 things of twelve octets and more do not fit into memory.
         self.len += 1;
@@ -82,13 +86,13 @@ impl<T> Arena<T> {
             let skip = if n == 0 { offset } else { 0 };
             chunk.get(skip..).unwrap_or_default()
         });
-        (from..).zip(all)
+        (from..self.len).zip(all)
     }
 
     /// Octets taken from the allocator.
     pub(super) fn octets(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<T>()
-            + self.chunks.capacity() * size_of::<Vec<T>>()
+            + self.chunks.capacity() * size_of::<Box<[T; CHUNK]>>()
             + self.free.capacity() * size_of::<u32>()
     }
 }
@@ -112,7 +116,7 @@ mod tests {
             arena.iter_from(9_998).map(|(n, v)| (n, *v)).collect::<Vec<_>>(),
             [(9_998, 9_998), (9_999, 1), (10_000, 3)]
         );
-        assert_eq!(arena.get(10_001), None);
+        assert_eq!(arena.get(3 * CHUNK as u32), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ const EMPTY_PATH: u8 = 1 << 3;
 const REFLECTED: u8 = 1 << 4;
 
 /// What the decision process looks at, and where the rest is.
-#[derive(Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct AttrHead {
     /// Zero: a free place.
     refs: u32,
@@ -154,18 +154,19 @@ impl AttrPool {
         let mut head = AttrHead::new(attributes, next_hop);
         head.hash = self.hash(&head);
         let (heads, octets, scratch) = (&self.heads, &self.octets, &self.scratch);
-        let found = self.index.find(spread(head.hash), |&at| {
-            heads.get(at).is_some_and(|h| h.same(&head) && octets.get(h.octets) == scratch.as_slice())
-        });
-        if let Some(at) = found {
-            self.retain(AttrId::new(at));
-            return (AttrId::new(at), false);
-        }
+        let same = |at| heads.get(at).is_some_and(|h| h.same(&head) && octets.get(h.octets) == scratch.as_slice());
+        let vacant = match self.index.entry(spread(head.hash), same) {
+            Some(Ok(at)) => {
+                self.retain(AttrId::new(at));
+                return (AttrId::new(at), false);
+            }
+            Some(Err(vacant)) => vacant,
+            // Never comes.
+            None => return (AttrId::new(0), false),
+        };
         head.octets = self.octets.insert(&self.scratch);
-        let hash = head.hash;
         let at = self.heads.insert(head);
-        let heads = &self.heads;
-        self.index.insert(spread(hash), at, |&at| spread(heads.get(at).map_or(0, |h| h.hash)));
+        vacant.insert(at);
         (AttrId::new(at), true)
     }
 
@@ -195,7 +196,7 @@ impl AttrPool {
         }
         let (hash, octets, next_hop) = (head.hash, head.octets, head.next_hop);
         self.octets.remove(octets);
-        self.index.remove(spread(hash), |&at| at == id.index());
+        self.index.remove(spread(hash), id.index());
         self.heads.free(id.index());
         self.unused_next_hops.push(next_hop);
     }

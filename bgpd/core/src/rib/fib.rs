@@ -33,9 +33,10 @@ const KEPT: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct TargetId(NonZeroU32);
 
-#[derive(Debug)]
+/// `None`: a free place.
+#[derive(Clone, Default, Debug)]
 struct Kept {
-    target: FibTarget,
+    target: Option<FibTarget>,
     refs: u32,
 }
 
@@ -57,13 +58,13 @@ impl Targets {
             self.retain(id);
             return id;
         }
-        let id = TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: target.clone(), refs: 1 })));
+        let id = TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: Some(target.clone()), refs: 1 })));
         self.by_target.insert(target, id);
         id
     }
 
     pub(super) fn get(&self, id: TargetId) -> Option<&FibTarget> {
-        self.kept.get(Targets::index(id)).map(|k| &k.target)
+        self.kept.get(Targets::index(id))?.target.as_ref()
     }
 
     pub(super) fn retain(&mut self, id: TargetId) {
@@ -76,7 +77,9 @@ impl Targets {
         let Some(kept) = self.kept.get_mut(Targets::index(id)) else { return };
         kept.refs -= 1;
         if kept.refs == 0 {
-            self.by_target.remove(&kept.target);
+            if let Some(target) = kept.target.take() {
+                self.by_target.remove(&target);
+            }
             self.kept.free(Targets::index(id));
         }
     }

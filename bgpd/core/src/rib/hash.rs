@@ -77,6 +77,14 @@ impl Hasher for FoldHasher {
     }
 }
 
+impl FoldState {
+    /// The hash of one number: what [`FoldHasher`] does in three steps, in one, with both factors unknown to who chooses the
+    /// number.
+    pub(crate) fn number(self, n: u64) -> u64 {
+        fold(n ^ self.seed, self.seed.rotate_left(32) | 1)
+    }
+}
+
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
@@ -90,15 +98,19 @@ mod tests {
     fn low_and_high_bits_spread_over_consecutive_keys() {
         // A hash table uses the low bits for the bucket and the high seven for the tag.
         let build = FoldState::new(7);
-        let mut low = [0u32; 64];
-        let mut high = [0u32; 64];
-        for i in 0..6400u32 {
-            let h = build.hash_one((i << 8, 24u8));
-            low[(h & 63) as usize] += 1;
-            high[(h >> 58) as usize] += 1;
-        }
-        for n in low.iter().chain(&high) {
-            assert!((50..=160).contains(n), "{low:?} {high:?}");
+        let hashes: [&dyn Fn(u32) -> u64; 2] =
+            [&|i| build.hash_one((i << 8, 24u8)), &|i| build.number(u64::from(i) << 16 | 24)];
+        for hash in hashes {
+            let mut low = [0u32; 64];
+            let mut high = [0u32; 64];
+            for i in 0..6400u32 {
+                let h = hash(i);
+                low[(h & 63) as usize] += 1;
+                high[(h >> 58) as usize] += 1;
+            }
+            for n in low.iter().chain(&high) {
+                assert!((50..=160).contains(n), "{low:?} {high:?}");
+            }
         }
     }
 

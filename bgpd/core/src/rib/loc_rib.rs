@@ -188,7 +188,7 @@ impl LocRib {
     ) {
         let Some(peer) = self.sources.generation(generation).map(|g| g.peer()) else { return };
         let Some(source) = self.sources.source(generation, path_id) else { return };
-        let id = self.table.entry(prefix);
+        let Some(id) = self.table.entry(prefix) else { return };
         let buried = self.bury(id);
         let accepted = self.accepted(verdict);
         // 2^32 seconds are 136 years.

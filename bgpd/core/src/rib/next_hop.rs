@@ -32,7 +32,7 @@ use super::types::{Connected, ResolvedNextHop};
 pub(super) const MAX_DEPTH: u32 = 8;
 
 /// Names an entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct NextHopId(u32);
 
 impl NextHopId {

@@ -22,7 +22,7 @@ use super::types::PeerId;
 pub(super) struct SourceId(u32);
 
 /// Names a generation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct GenerationId(u32);
 
 /// Work that a [`super::sweep`] owes the paths of a neighbour.
@@ -77,7 +77,7 @@ impl Generation {
 }
 
 /// A generation with a Path Identifier.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Source {
     pub(super) generation: GenerationId,
     pub(super) path_id: u32,

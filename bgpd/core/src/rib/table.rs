@@ -1,12 +1,10 @@
 //! The table of destinations: every prefix that has a path, or that the kernel or a neighbour may still hold.
 //!
 //! A destination has its place in the arena of its family, named by a [`DestId`]: 32 octets for IPv4 with its first path,
-//! the best one if there is a best. An exact match is a hash and a comparison; the longest match probes the lengths that
+//! the best one if there is a best. An exact match is a hash and a comparison, made or found in one probe; the longest match probes the lengths that
 //! occur, which are counted. There is no order: who lists sorts what it copied out, on its own time.
 //!
 //! Invariants: a place whose [`Slot::is_live`] is in the index and counted; the owner frees it when nobody needs it.
-
-use std::hash::{BuildHasher, Hasher};
 
 use net_types::Prefix;
 
@@ -26,8 +24,8 @@ const HANDED_OUT: u8 = 1 << 4;
 const STATE_SHIFT: u8 = 5;
 const STATE: u8 = 0b11 << STATE_SHIFT;
 
-/// A destination without its address.
-#[derive(Clone, Copy, Debug)]
+/// A destination without its address. By default: a free place.
+#[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Slot {
     len: u8,
     flags: u8,
@@ -127,7 +125,7 @@ impl Slot {
 }
 
 /// An address as it is kept.
-trait Bits: Copy + PartialEq {
+trait Bits: Copy + Default + PartialEq {
     fn hash(self, len: u8, hasher: FoldState) -> u64;
     fn prefix(self, len: u8) -> Prefix;
 }
@@ -140,18 +138,17 @@ fn near(own: u64, block: u64, offset: u64) -> u64 {
     own & TAG | block & !(TAG | LOW) | (block + 2 * offset) & LOW
 }
 
+/// Keeps the numbers of blocks apart from those of prefixes.
+const BLOCK: u64 = 1 << 56;
+
 impl Bits for u32 {
     fn hash(self, len: u8, hasher: FoldState) -> u64 {
-        let mut h = hasher.build_hasher();
-        h.write_u64(u64::from(self) << 8 | u64::from(len));
-        let own = h.finish();
+        let own = hasher.number(u64::from(self) << 8 | u64::from(len));
         // A block (a /19) holds few prefixes up to /24, longer ones without number: those are spread.
         if len > 24 {
             return own;
         }
-        let mut h = hasher.build_hasher();
-        h.write_u32(self >> 13);
-        near(own, h.finish(), u64::from(self >> 8 & 31))
+        near(own, hasher.number(BLOCK | u64::from(self >> 13)), u64::from(self >> 8 & 31))
     }
     fn prefix(self, len: u8) -> Prefix {
         Prefix::V4(self, len)
@@ -162,28 +159,28 @@ impl Bits for u32 {
 impl Bits for [u8; 16] {
     fn hash(self, len: u8, hasher: FoldState) -> u64 {
         let bits = u128::from_be_bytes(self);
-        let mut h = hasher.build_hasher();
-        h.write_u64((bits >> 64) as u64);
-        h.write_u64(bits as u64);
-        h.write_u8(len);
-        let own = h.finish();
+        let own = hasher.number(hasher.number(bits as u64 ^ u64::from(len)) ^ (bits >> 64) as u64);
         // As for IPv4, with blocks of /43 and prefixes up to /48.
         if len > 48 {
             return own;
         }
-        let mut h = hasher.build_hasher();
-        h.write_u64((bits >> 85) as u64);
-        near(own, h.finish(), (bits >> 80) as u64 & 31)
+        near(own, hasher.number(BLOCK | (bits >> 85) as u64), (bits >> 80) as u64 & 31)
     }
     fn prefix(self, len: u8) -> Prefix {
         Prefix::V6(u128::from_be_bytes(self), len)
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Dest<B> {
     bits: B,
     slot: Slot,
+}
+
+impl<B: Bits> Dest<B> {
+    fn is(&self, bits: B, len: u8) -> bool {
+        self.bits == bits && self.slot.len == len
+    }
 }
 
 /// One family.
@@ -202,24 +199,28 @@ impl<B: Bits> Half<B> {
     }
 
     fn find(&self, bits: B, len: u8) -> Option<u32> {
-        let is = |d: &Dest<B>| d.bits == bits && d.slot.len == len;
-        self.index.find(bits.hash(len, self.hasher), |&at| self.dests.get(at).is_some_and(is))
+        self.index.find(bits.hash(len, self.hasher), |at| self.dests.get(at).is_some_and(|d| d.is(bits, len)))
     }
 
-    fn insert(&mut self, bits: B, len: u8) -> u32 {
-        let at = self.dests.insert(Dest { bits, slot: Slot::new(len) });
-        let (dests, hasher) = (&self.dests, self.hasher);
-        let rehash = |at: &u32| dests.get(*at).map_or(0, |d| d.bits.hash(d.slot.len, hasher));
-        self.index.insert(bits.hash(len, hasher), at, rehash);
+    /// The place of a prefix, made if need be.
+    fn entry(&mut self, bits: B, len: u8) -> Option<u32> {
+        let dests = &mut self.dests;
+        let is = |at| dests.get(at).is_some_and(|d| d.is(bits, len));
+        let vacant = match self.index.entry(bits.hash(len, self.hasher), is)? {
+            Ok(at) => return Some(at),
+            Err(vacant) => vacant,
+        };
+        let at = dests.insert(Dest { bits, slot: Slot::new(len) });
+        vacant.insert(at);
         self.count(len, 1);
-        at
+        Some(at)
     }
 
     fn remove(&mut self, at: u32) {
         let Some(dest) = self.dests.get_mut(at).filter(|d| d.slot.is_live()) else { return };
         dest.slot.flags = 0;
         let (bits, len) = (dest.bits, dest.slot.len);
-        self.index.remove(bits.hash(len, self.hasher), |&other| other == at);
+        self.index.remove(bits.hash(len, self.hasher), at);
         self.dests.free(at);
         self.count(len, -1);
     }
@@ -255,12 +256,12 @@ impl Table {
         }
     }
 
-    /// The destination of a prefix, made if need be.
-    pub(super) fn entry(&mut self, prefix: &Prefix) -> DestId {
-        self.find(prefix).unwrap_or_else(|| match *prefix {
-            Prefix::V4(bits, len) => DestId::v4(self.v4.insert(bits, len)),
-            Prefix::V6(bits, len) => DestId::v6(self.v6.insert(bits.to_be_bytes(), len)),
-        })
+    /// The destination of a prefix, made if need be. `None` never comes.
+    pub(super) fn entry(&mut self, prefix: &Prefix) -> Option<DestId> {
+        match *prefix {
+            Prefix::V4(bits, len) => self.v4.entry(bits, len).map(DestId::v4),
+            Prefix::V6(bits, len) => self.v6.entry(bits.to_be_bytes(), len).map(DestId::v6),
+        }
     }
 
     pub(super) fn get(&self, id: DestId) -> Option<&Slot> {
@@ -351,10 +352,10 @@ mod tests {
     fn numbers_name_prefixes_until_they_are_freed() {
         let mut table = Table::new(1);
         let all = ["192.0.2.0/24", "192.0.2.0/25", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128", "::/0"];
-        let ids: Vec<DestId> = all.iter().map(|x| table.entry(&p(x))).collect();
+        let ids: Vec<DestId> = all.iter().map(|x| table.entry(&p(x)).unwrap()).collect();
         for (text, id) in all.iter().zip(&ids) {
             assert_eq!((table.find(&p(text)), table.prefix(*id)), (Some(*id), Some(p(text))));
-            assert_eq!(table.entry(&p(text)), *id);
+            assert_eq!(table.entry(&p(text)), Some(*id));
         }
         table.remove(ids[1]);
         assert_eq!((table.find(&p(all[1])), table.prefix(ids[1])), (None, None));
@@ -366,15 +367,15 @@ mod tests {
             at = table.after(Some(id));
         }
         assert_eq!(walk, [p(all[0]), p(all[2]), p(all[3]), p(all[4]), p(all[5])]);
-        assert_eq!(table.entry(&p("198.51.100.0/24")), ids[1]);
+        assert_eq!(table.entry(&p("198.51.100.0/24")), Some(ids[1]));
     }
 
     #[test]
     fn longest_match_steps_over_what_is_not_taken() {
         let mut table = Table::new(1);
-        let short = table.entry(&p("198.51.100.0/24"));
-        let long = table.entry(&p("198.51.100.128/28"));
-        let default = table.entry(&p("0.0.0.0/0"));
+        let short = table.entry(&p("198.51.100.0/24")).unwrap();
+        let long = table.entry(&p("198.51.100.128/28")).unwrap();
+        let default = table.entry(&p("0.0.0.0/0")).unwrap();
         let of = p("198.51.100.129/32");
         assert_eq!(table.longest_match(&of, 0, |id, _| Some(id)), Some(long));
         assert_eq!(table.longest_match(&of, 0, |id, _| (id != long).then_some(id)), Some(short));

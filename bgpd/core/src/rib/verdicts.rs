@@ -4,8 +4,6 @@
 //! path names an entry here: the set as it came and what became of it, once for all paths that share both. A refusal is
 //! the number of its rule; the text for people is made when they ask ([`crate::policy::explain_import`]).
 
-use std::hash::{BuildHasher, Hasher};
-
 use super::arena::Arena;
 use super::attributes::AttrPool;
 use super::hash::FoldState;
@@ -29,6 +27,12 @@ struct Judged {
     refs: u32,
 }
 
+impl Default for Judged {
+    fn default() -> Judged {
+        Judged { pre: AttrId::new(0), post: Err(0), refs: 0 }
+    }
+}
+
 /// The entries.
 #[derive(Debug)]
 pub(super) struct Verdicts {
@@ -50,18 +54,21 @@ impl Verdicts {
         }
         let hash = pair(self.hasher, pre, post);
         let judged = &self.judged;
-        let found = self.index.find(hash, |&at| judged.get(at).is_some_and(|j| (j.pre, j.post) == (pre, post)));
-        if let Some(at) = found {
-            self.retain(pool, Verdict(JUDGED | at));
-            return Verdict(JUDGED | at);
-        }
+        let is = |at| judged.get(at).is_some_and(|j| (j.pre, j.post) == (pre, post));
+        let vacant = match self.index.entry(hash, is) {
+            Some(Ok(at)) => {
+                self.retain(pool, Verdict(JUDGED | at));
+                return Verdict(JUDGED | at);
+            }
+            Some(Err(vacant)) => vacant,
+            None => return Verdict::default(),
+        };
         pool.retain(pre);
         if let Ok(post) = post {
             pool.retain(post);
         }
         let at = self.judged.insert(Judged { pre, post, refs: 1 });
-        let (judged, hasher) = (&self.judged, self.hasher);
-        self.index.insert(hash, at, |&at| judged.get(at).map_or(0, |j| pair(hasher, j.pre, j.post)));
+        vacant.insert(at);
         Verdict(JUDGED | at)
     }
 
@@ -106,7 +113,7 @@ impl Verdicts {
             return;
         }
         let Judged { pre, post, .. } = *entry;
-        self.index.remove(pair(self.hasher, pre, post), |&other| other == at);
+        self.index.remove(pair(self.hasher, pre, post), at);
         self.judged.free(at);
         pool.release(pre);
         if let Ok(post) = post {
@@ -121,9 +128,6 @@ impl Verdicts {
 }
 
 fn pair(hasher: FoldState, pre: AttrId, post: Result<AttrId, RuleId>) -> u64 {
-    let mut h = hasher.build_hasher();
     let post = post.map_or_else(|rule| u64::from(rule) << 32, |id| u64::from(id.get()));
-    h.write_u64(u64::from(pre.get()));
-    h.write_u64(post);
-    h.finish()
+    hasher.number(hasher.number(u64::from(pre.get())) ^ post)
 }
