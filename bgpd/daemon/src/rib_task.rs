@@ -95,7 +95,10 @@ struct Task {
 
 /// Runs until every sender is gone.
 pub async fn run(setup: Setup) {
-    let Setup { rib, clock, mut inputs, mut interfaces, fib, restarting } = setup;
+    let Setup { mut rib, clock, mut inputs, mut interfaces, fib, restarting } = setup;
+    if fib.is_none() {
+        rib.without_kernel();
+    }
     let mut task = Task {
         rib,
         clock,
@@ -287,10 +290,7 @@ impl Task {
 
     /// Hands wants to the FIB thread, in batches, while it keeps up.
     fn wants(&mut self) {
-        let Some(fib) = &self.fib else {
-            // Without a kernel table every want is true at once.
-            return self.rib.grant_wants();
-        };
+        let Some(fib) = &self.fib else { return };
         while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
             let batch = self.unsent.take().unwrap_or_else(|| self.rib.poll_fib(WANTS));
             if batch.wants.is_empty() {

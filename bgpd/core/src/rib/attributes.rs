@@ -61,7 +61,7 @@ impl AttrHead {
             refs: 1,
             hash: 0,
             next_hop,
-            local_pref: a.local_pref.unwrap_or(0),
+            local_pref: a.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             med: a.med.unwrap_or(0),
             neighbor_as: neighbor_as.map_or(0, |asn| asn.0),
             octets: Span::default(),
@@ -79,7 +79,13 @@ impl AttrHead {
 
     /// Step 1 of the decision: 100 where LOCAL_PREF is absent.
     pub(super) fn local_pref(&self) -> u32 {
-        if self.flags & HAS_LOCAL_PREF == 0 { DEFAULT_LOCAL_PREF } else { self.local_pref }
+        self.local_pref
+    }
+
+    /// Steps 1 to 4 as one number, of which less is better. `local`: step 2.
+    pub(super) fn rank(&self, local: bool) -> u64 {
+        let rest = u32::from(!local) << 31 | u32::from(self.as_path_len) << 2 | u32::from(self.origin as u8);
+        u64::from(!self.local_pref) << 32 | u64::from(rest)
     }
 
     /// Step 3.
@@ -182,15 +188,25 @@ impl AttrPool {
 
     /// One more user of a set that the caller knows to be held.
     pub(super) fn retain(&mut self, id: AttrId) {
+        self.retain_many(id, 1);
+    }
+
+    /// So many more users.
+    pub(super) fn retain_many(&mut self, id: AttrId, users: u32) {
         if let Some(head) = self.heads.get_mut(id.index()) {
-            head.refs += 1;
+            head.refs += users;
         }
     }
 
     /// One user less; the last one frees the set.
     pub(super) fn release(&mut self, id: AttrId) {
-        let Some(head) = self.heads.get_mut(id.index()).filter(|h| h.refs > 0) else { return };
-        head.refs -= 1;
+        self.release_many(id, 1);
+    }
+
+    /// So many users less.
+    pub(super) fn release_many(&mut self, id: AttrId, users: u32) {
+        let Some(head) = self.heads.get_mut(id.index()).filter(|h| h.refs >= users) else { return };
+        head.refs -= users;
         if head.refs > 0 {
             return;
         }

@@ -2,27 +2,21 @@
 //!
 //! Most changes are settled by the first four steps of [`super::decision`] (LOCAL_PREF, local origin, AS_PATH length,
 //! ORIGIN), which order all paths: a path that is worse there than the best neither wins nor has a say in which other one
-//! does, a path that is better there than the best wins. Only what ties there, or the loss of a path that did, takes the
-//! whole process over all paths of the destination.
+//! does, a path that is better there than the best wins. They are one number, kept in the head of the set. A path that
+//! ties there is compared with the best path alone ([`decision::join`]) as far as MED allows. Only the rest, or the loss of
+//! a path that tied, takes a look at all paths of the destination.
 
-use std::cmp::Reverse;
-
-use bgp_wire::Origin;
-
-use super::decision::{self, PathKey};
+use super::decision::{self, Joined, PathKey};
 use super::fib::TargetId;
 use super::ids::{AttrId, DestId};
-use super::loc_rib::{Buried, LocRib};
-use super::next_hop::{Resolved, Unresolved};
+use super::loc_rib::LocRib;
+use super::next_hop::Unresolved;
 use super::out::Offer;
 use super::paths::Path;
 use super::peers::ANNOUNCED;
-use super::sources::{Generation, SourceId};
+use super::sources::SourceId;
 use super::types::{FibState, PeerId};
 use super::verdicts::{RuleId, Verdict};
-
-/// Steps 1 to 4: less is better.
-type Rank = (Reverse<u32>, bool, usize, Origin);
 
 /// Why a path takes no part in the decision (step 0).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,26 +28,73 @@ pub(super) enum Unusable {
     Gone,
 }
 
+/// A path that takes part, as far as the first four steps and the kernel look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usable {
+    /// Steps 1 to 4 as one number, of which less is better.
+    rank: u64,
+    set: AttrId,
+    /// Step 7.
+    cost: u32,
+    /// What the kernel should hold for it; of a route of our own: see [`LocRib::own_target`].
+    target: Option<TargetId>,
+    local: bool,
+}
+
+/// What the decision makes of a verdict and a source: worked out once for all routes of an UPDATE that share both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) verdict: Verdict,
+    pub(super) source: SourceId,
+    /// Policy lets it in.
+    pub(super) accepted: bool,
+    pub(super) usable: Option<Usable>,
+}
+
+/// The last comparison of a candidate with a best path. Neighbouring prefixes mostly have the same, and nothing that it
+/// depends on changes within an UPDATE.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastDuel(Option<([(Verdict, SourceId); 2], Joined)>);
+
+/// What [`LocRib::bury`] took out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Buried {
+    /// A path.
+    pub(super) any: bool,
+    /// The best one.
+    pub(super) best: bool,
+}
+
 impl LocRib {
-    /// The attributes of a usable path, who sent it, and where it leads.
-    fn usable(&self, verdict: Verdict, source: SourceId) -> Result<(AttrId, &Generation, u32, Resolved), Unusable> {
+    fn usable(&self, verdict: Verdict, source: SourceId) -> Result<Usable, Unusable> {
         let set = self.verdicts.post(verdict).map_err(|rule| rule.map_or(Unusable::Gone, Unusable::Refused))?;
-        let (generation, path_id) = self.sources.resolve(source).filter(|(g, _)| !g.dead).ok_or(Unusable::Gone)?;
-        let next_hop = self.pool.head(set).ok_or(Unusable::Gone)?.next_hop();
-        let entry = self.next_hops.get(next_hop).ok_or(Unusable::Gone)?;
+        let (generation, _) = self.sources.resolve(source).filter(|(g, _)| !g.dead).ok_or(Unusable::Gone)?;
+        let head = self.pool.head(set).ok_or(Unusable::Gone)?;
+        let entry = self.next_hops.get(head.next_hop()).ok_or(Unusable::Gone)?;
         let resolved = entry.state.map_err(Unusable::NextHop)?;
-        Ok((set, generation, path_id, resolved))
+        let local = generation.key.local;
+        Ok(Usable { rank: head.rank(local), set, cost: resolved.cost, target: resolved.target, local })
+    }
+
+    pub(super) fn candidate(&self, verdict: Verdict, source: SourceId) -> Candidate {
+        let usable = self.usable(verdict, source).ok();
+        Candidate { verdict, source, accepted: self.accepted(verdict), usable }
     }
 
     /// What all steps look at.
     pub(super) fn key(&self, path: &Path) -> Result<PathKey, Unusable> {
-        let (set, generation, path_id, resolved) = self.usable(path.verdict, path.source)?;
-        let head = self.pool.head(set).ok_or(Unusable::Gone)?;
+        let usable = self.usable(path.verdict, path.source)?;
+        self.key_of(&usable, path.source).ok_or(Unusable::Gone)
+    }
+
+    fn key_of(&self, usable: &Usable, source: SourceId) -> Option<PathKey> {
+        let (generation, path_id) = self.sources.resolve(source)?;
+        let head = self.pool.head(usable.set)?;
         let (source, local_as) = (generation.key, self.speaker.local_as);
         if head.is_reflected() {
-            return Ok(PathKey::new(&self.pool.decode(set), source, path_id, resolved.cost, local_as));
+            return Some(PathKey::new(&self.pool.decode(usable.set), source, path_id, usable.cost, local_as));
         }
-        Ok(PathKey {
+        Some(PathKey {
             local_pref: head.local_pref(),
             local: source.local,
             as_path_length: head.as_path_len(),
@@ -61,7 +102,7 @@ impl LocRib {
             med: head.med(),
             med_group: head.med_group(local_as),
             external: source.external,
-            interior_cost: resolved.cost,
+            interior_cost: usable.cost,
             identifier: source.identifier,
             cluster_list_length: 0,
             neighbor_address: source.address,
@@ -70,28 +111,52 @@ impl LocRib {
         })
     }
 
-    fn rank(&self, verdict: Verdict, source: SourceId) -> Option<Rank> {
-        let (set, generation, ..) = self.usable(verdict, source).ok()?;
-        let head = self.pool.head(set)?;
-        Some((Reverse(head.local_pref()), !generation.key.local, head.as_path_len(), head.origin()))
-    }
-
     /// False if a path like this cannot have had a say beside the best path there is.
     pub(super) fn may_matter(&self, id: DestId, verdict: Verdict, source: SourceId) -> bool {
         if !self.is_swept() {
             // The last decision may have seen another world.
             return true;
         }
-        let best = self.table.get(id).and_then(|s| s.best()).and_then(|b| self.rank(b.verdict, b.source));
-        match (self.rank(verdict, source), best) {
-            (None, Some(_)) => false,
-            (Some(rank), Some(best)) => rank <= best,
+        let best = self.table.get(id).and_then(|s| s.best()).and_then(|b| self.usable(b.verdict, b.source).ok());
+        match (self.usable(verdict, source), best) {
+            (Err(_), Some(_)) => false,
+            (Ok(path), Some(best)) => path.rank <= best.rank,
             (_, None) => true,
         }
     }
 
+    /// How a new path fares against the best one of the others.
+    fn duel(&self, new: &Candidate, best: &Path, last: &mut LastDuel) -> Joined {
+        let pair = [(new.verdict, new.source), (best.verdict, best.source)];
+        if let Some((of, joined)) = last.0
+            && of == pair
+        {
+            return joined;
+        }
+        let joined = match (&new.usable, self.usable(best.verdict, best.source)) {
+            (None, _) => Joined::Loses,
+            (Some(_), Err(_)) => Joined::Open,
+            (Some(new), Ok(best)) if new.rank < best.rank => Joined::Wins,
+            (Some(new), Ok(best)) if new.rank > best.rank => Joined::Loses,
+            (Some(usable), Ok(best_usable)) => {
+                let keys = (self.key_of(usable, new.source), self.key_of(&best_usable, best.source));
+                if let (Some(new), Some(best)) = keys { decision::join(&new, &best) } else { Joined::Open }
+            }
+        };
+        last.0 = Some((pair, joined));
+        joined
+    }
+
     /// Decides after the path at `at` came or changed. `old`: what stood there.
-    pub(super) fn choose(&mut self, id: DestId, at: usize, old: Option<Verdict>, buried: Buried) {
+    pub(super) fn choose(
+        &mut self,
+        id: DestId,
+        at: usize,
+        new: &Candidate,
+        last: &mut LastDuel,
+        old: Option<Verdict>,
+        buried: Buried,
+    ) {
         if self.deferred {
             return;
         }
@@ -99,16 +164,13 @@ impl LocRib {
         if at > 0
             && !buried.any
             && self.is_swept()
-            && let Some(new) = self.path(id, at)
-            && let Some(best) = slot.best().and_then(|b| self.rank(b.verdict, b.source))
+            && let Some(best) = slot.best()
+            && old.is_none_or(|old| !self.may_matter(id, old, new.source))
         {
-            let rank = self.rank(new.verdict, new.source);
-            let had_a_say = old.is_some_and(|old| self.may_matter(id, old, new.source));
-            match rank {
-                Some(rank) if rank < best => return self.set_best(id, Some(at), false),
-                Some(rank) if rank > best && !had_a_say => return,
-                None if !had_a_say => return,
-                _ => {}
+            match self.duel(new, best, last) {
+                Joined::Wins => return self.crown(id, new.usable.map(|usable| (at, usable)), false),
+                Joined::Loses => return,
+                Joined::Open => {}
             }
         }
         let touched = buried.best || at == 0 && old.is_some() && slot.has_best();
@@ -125,41 +187,74 @@ impl LocRib {
         {
             self.looked += 1;
         }
-        let mut keys = std::mem::take(&mut self.keys);
-        let mut indices = std::mem::take(&mut self.indices);
-        let mut lost = std::mem::take(&mut self.lost);
-        keys.clear();
-        indices.clear();
-        for (at, path) in self.paths(id).enumerate() {
-            if let Ok(key) = self.key(path) {
-                keys.push(key);
-                indices.push(at);
-            }
-        }
-        let best = decision::decide(&keys, &mut lost).and_then(|b| indices.get(b).copied());
-        (self.keys, self.indices, self.lost) = (keys, indices, lost);
-        self.set_best(id, best, touched);
+        let Some(slot) = self.table.get(id) else { return };
+        let winner = if slot.extra > 0 {
+            self.best_of_many(id)
+        } else {
+            // The rule: one path, or none.
+            slot.head().and_then(|p| Some((0, self.usable(p.verdict, p.source).ok()?)))
+        };
+        self.crown(id, winner, touched);
     }
 
-    fn set_best(&mut self, id: DestId, best: Option<usize>, touched: bool) {
+    fn best_of_many(&mut self, id: DestId) -> Option<(usize, Usable)> {
+        let mut tied = std::mem::take(&mut self.tied);
+        tied.clear();
+        let mut least = u64::MAX;
+        for (at, path) in self.paths(id).enumerate() {
+            let Ok(usable) = self.usable(path.verdict, path.source) else { continue };
+            if usable.rank < least {
+                least = usable.rank;
+                tied.clear();
+            }
+            if usable.rank == least {
+                tied.push((at, usable, path.source));
+            }
+        }
+        let best = if tied.len() > 1 {
+            let mut keys = std::mem::take(&mut self.keys);
+            keys.clear();
+            keys.extend(tied.iter().filter_map(|(_, usable, source)| self.key_of(usable, *source)));
+            let best = decision::best_of_tied(&keys);
+            self.keys = keys;
+            best
+        } else {
+            Some(0)
+        };
+        let winner = best.and_then(|b| tied.get(b)).map(|(at, usable, _)| (*at, *usable));
+        self.tied = tied;
+        winner
+    }
+
+    /// Makes the path at a place the best one, or none; what follows for the FIB and for export.
+    pub(super) fn crown(&mut self, id: DestId, winner: Option<(usize, Usable)>, touched: bool) {
+        let target = match winner {
+            Some((at, usable)) if usable.local => self.own_target(id, at),
+            Some((_, usable)) => usable.target,
+            None => None,
+        };
         let Some(slot) = self.table.get_mut(id) else { return };
-        let had = slot.has_best();
+        let (had, best) = (slot.has_best(), winner.map(|(at, _)| at));
         if let Some(further) = best.and_then(|at| at.checked_sub(1))
             && let Some(path) = self.blocks.get_mut(slot.further, slot.extra).get_mut(further)
         {
             std::mem::swap(path, &mut slot.first);
         }
         slot.set_has_best(best.is_some());
-        let first = slot.first;
-        let moved = touched || if best == Some(0) { !had } else { had || best.is_some() };
-        let target = if best.is_some() { self.target(id, &first) } else { None };
-        if let Some(slot) = self.table.get_mut(id) {
-            self.fib.want(id, slot, target);
+        self.fib.want(id, slot, target);
+        if slot.is_idle() {
+            self.idle.push(id);
         }
-        self.note_idle(id);
-        if moved {
+        if touched || if best == Some(0) { !had } else { had || best.is_some() } {
             self.changed.push(id);
         }
+        if self.next_hops.has_recursive() {
+            self.unsettle_inside(id);
+        }
+    }
+
+    /// Next hops inside a destination that was decided may lead elsewhere now.
+    fn unsettle_inside(&mut self, id: DestId) {
         let mut inside = std::mem::take(&mut self.inside);
         if let Some(prefix) = self.table.prefix(id) {
             self.next_hops.inside(&prefix, &mut inside);
@@ -168,15 +263,12 @@ impl LocRib {
         self.inside = inside;
     }
 
-    /// What the kernel should hold for a best path.
-    fn target(&self, id: DestId, path: &Path) -> Option<TargetId> {
-        let (_, generation, path_id, resolved) = self.usable(path.verdict, path.source).ok()?;
-        if generation.peer() == PeerId::LOCAL {
-            // An own aggregate drops what nothing more specific takes, unless the subnet itself is on a link.
-            let discard = path_id == ANNOUNCED && !self.connected.has(&self.table.prefix(id)?);
-            return discard.then_some(self.discard);
-        }
-        resolved.target
+    /// What the kernel should hold for a route of our own: an aggregate drops what nothing more specific takes, unless the
+    /// subnet itself is on a link.
+    fn own_target(&self, id: DestId, at: usize) -> Option<TargetId> {
+        let (_, path_id) = self.sources.resolve(self.path(id, at)?.source)?;
+        let discard = path_id == ANNOUNCED && !self.connected.has(&self.table.prefix(id)?);
+        discard.then_some(self.discard)
     }
 
     /// The source of a path as export knows it.

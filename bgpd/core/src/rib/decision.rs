@@ -192,6 +192,12 @@ impl PathKey {
         }
     }
 
+    /// Steps 6 to 11, less is better.
+    fn after_med(&self) -> (bool, u32, u32, usize, IpAddr, u32, PeerId) {
+        let (identifier, clusters) = (self.identifier.to_u32(), self.cluster_list_length);
+        (!self.external, self.interior_cost, identifier, clusters, self.neighbor_address, self.path_id, self.peer)
+    }
+
     /// The path's value at `step`, for people.
     pub fn value(&self, step: Step) -> String {
         match step {
@@ -280,6 +286,46 @@ pub fn decide(keys: &[PathKey], lost: &mut Vec<Option<Step>>) -> Option<usize> {
         *slot = Some(Step::Best);
     }
     best
+}
+
+/// What becomes of a path that joins others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joined {
+    /// It is the best path now.
+    Wins,
+    /// The best path stays what it was.
+    Loses,
+    /// That takes a look at all of them.
+    Open,
+}
+
+/// A path joins a set whose winner it ties with at steps 1 to 4: what [`decide`] would find, from the two alone.
+pub fn join(new: &PathKey, winner: &PathKey) -> Joined {
+    let grouped = new.med_group != MedGroup::None;
+    if grouped && new.med_group == winner.med_group && new.med != winner.med {
+        // Less takes the winner out at step 5, and who had lost to the winner only may win now.
+        return if new.med > winner.med { Joined::Loses } else { Joined::Open };
+    }
+    if winner.after_med() <= new.after_med() {
+        // Whether or not step 5 removes it, and whom it removes there: of these none was the winner.
+        return Joined::Loses;
+    }
+    // The winner was the best of those that step 5 leaves; the new path is better, if that step leaves it.
+    let stays = !grouped || new.med_group == winner.med_group || new.med == 0;
+    if stays { Joined::Wins } else { Joined::Open }
+}
+
+/// The winner among paths that tie at steps 1 to 4: as [`decide`], without the reasons.
+pub fn best_of_tied(keys: &[PathKey]) -> Option<usize> {
+    let first = keys.first()?;
+    // The rule is that nobody sends a MED.
+    let differ = keys.iter().any(|k| k.med != first.med);
+    let beaten = |key: &PathKey| {
+        let beats = |other: &PathKey| other.med_group == key.med_group && other.med < key.med;
+        differ && key.med_group != MedGroup::None && keys.iter().any(beats)
+    };
+    let left = keys.iter().enumerate().filter(|(_, key)| !beaten(key));
+    left.min_by_key(|(_, key)| key.after_med()).map(|(at, _)| at)
 }
 
 /// The order of preference: the winner, then the winner among the rest, and so on. For people; quadratic.

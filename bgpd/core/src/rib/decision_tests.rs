@@ -253,4 +253,24 @@ proptest! {
         let (best, _) = lost_of(&keys);
         prop_assert_eq!(keys[best], left[0]);
     }
+
+    #[test]
+    fn who_joins_a_set_is_settled_against_its_winner_as_against_all(keys in prop::collection::vec(any_key(), 2..8)) {
+        let mut keys = keys;
+        let first = keys[0];
+        for (i, k) in keys.iter_mut().enumerate() {
+            k.peer = PeerId(i as u32);
+            (k.local_pref, k.local) = (first.local_pref, first.local);
+            (k.as_path_length, k.origin) = (first.as_path_length, first.origin);
+        }
+        let (best, _) = lost_of(&keys);
+        prop_assert_eq!(best_of_tied(&keys), Some(best));
+        let (new, others) = keys.split_last().unwrap();
+        let (before, _) = lost_of(others);
+        match join(new, &others[before]) {
+            Joined::Wins => prop_assert_eq!(keys[best], *new),
+            Joined::Loses => prop_assert_eq!(keys[best], others[before]),
+            Joined::Open => {}
+        }
+    }
 }

@@ -6,6 +6,8 @@
 //! the whole table, so that a prefix that went and came again is not confirmed by an answer to its former life; the counter
 //! comes round after 2^32 wants, which is no trouble as an answer is never that old.
 //!
+//! Where no kernel table is kept ([`FibWants::grant_all`]) a want is granted as it is made and never queued.
+//!
 //! Targets are few: each distinct one is kept once and named by a number.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -58,7 +60,8 @@ impl Targets {
             self.retain(id);
             return id;
         }
-        let id = TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: Some(target.clone()), refs: 1 })));
+        let id =
+            TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: Some(target.clone()), refs: 1 })));
         self.by_target.insert(target, id);
         id
     }
@@ -92,13 +95,15 @@ pub(super) struct FibWants {
     queue: VecDeque<DestId>,
     last_cookie: u32,
     errors: BTreeMap<DestId, String>,
-    /// By family: IPv4, IPv6.
-    counts: [FibCounts; 2],
+    /// Slots by family (IPv6, IPv4) and state.
+    counts: [[usize; 4]; 2],
+    /// No kernel table is kept: every want is true as soon as it is made.
+    granted: bool,
     /// Wants of the first decision without an answer, and the last cookie among them.
     first: Option<(usize, u32)>,
 }
 
-/// Slots of one family by state.
+/// Slots of one family with a want, by state.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FibCounts {
     pub(super) installed: usize,
@@ -107,6 +112,11 @@ pub(super) struct FibCounts {
 }
 
 impl FibWants {
+    /// No kernel table is kept.
+    pub(super) fn grant_all(&mut self) {
+        self.granted = true;
+    }
+
     /// Wants `target` for a destination from now on.
     pub(super) fn want(&mut self, id: DestId, slot: &mut Slot, target: Option<TargetId>) {
         if slot.target == target {
@@ -118,34 +128,38 @@ impl FibWants {
         if let Some(old) = slot.target {
             self.targets.release(old);
         }
+        slot.target = target;
+        let state = match target {
+            None => FibState::NotWanted,
+            Some(_) if self.granted => FibState::Installed,
+            Some(_) => FibState::Pending,
+        };
         // The old want is over, whatever its answer will be.
-        self.set_state(id, slot, FibState::NotWanted);
+        self.set_state(id, slot, state);
         self.last_cookie = self.last_cookie.wrapping_add(1);
         slot.cookie = self.last_cookie;
-        self.set_state(id, slot, if target.is_some() { FibState::Pending } else { FibState::NotWanted });
-        slot.target = target;
-        if !slot.is_queued() {
+        if self.granted {
+            slot.set_handed_out(target.is_some());
+        } else if !slot.is_queued() {
             slot.set_queued(true);
             self.queue.push_back(id);
         }
     }
 
+    fn count(&mut self, v4: bool, state: FibState) -> Option<&mut usize> {
+        self.counts.get_mut(usize::from(v4))?.get_mut(state as usize)
+    }
+
     /// Moves a slot to another state and keeps the counts and texts true.
     pub(super) fn set_state(&mut self, id: DestId, slot: &mut Slot, state: FibState) {
         let old = slot.fib_state();
-        let [v4, v6] = &mut self.counts;
-        let counts = if id.is_v4() { v4 } else { v6 };
-        let mut of = |state: FibState, by: isize| {
-            let count = match state {
-                FibState::NotWanted => return,
-                FibState::Pending => &mut counts.pending,
-                FibState::Installed => &mut counts.installed,
-                FibState::Failed => &mut counts.failed,
-            };
-            *count = count.saturating_add_signed(by);
-        };
-        of(old, -1);
-        of(state, 1);
+        if let Some(count) = self.count(id.is_v4(), old) {
+            // New slots are in no count of their own.
+            *count = count.wrapping_sub(1);
+        }
+        if let Some(count) = self.count(id.is_v4(), state) {
+            *count = count.wrapping_add(1);
+        }
         if let Some((left, last)) = &mut self.first
             && old == FibState::Pending
             && last.wrapping_sub(slot.cookie) < 1 << 31
@@ -181,13 +195,14 @@ impl FibWants {
     }
 
     pub(super) fn counts(&self, v4: bool) -> FibCounts {
-        let [four, six] = self.counts;
-        if v4 { four } else { six }
+        let [six, four] = self.counts;
+        let [_, pending, installed, failed] = if v4 { four } else { six };
+        FibCounts { installed, pending, failed }
     }
 
     /// The wants of the first decision are all made.
     pub(super) fn begin_first(&mut self) {
-        self.first = Some((self.counts.iter().map(|c| c.pending).sum(), self.last_cookie));
+        self.first = Some(([true, false].map(|v4| self.counts(v4).pending).iter().sum(), self.last_cookie));
     }
 
     /// Wants of the first decision that have no answer yet; later ones do not count.

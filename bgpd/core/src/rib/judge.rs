@@ -90,15 +90,18 @@ impl LocRib {
         };
         let mut judging = self.begin_judging(arrival, pre, key);
         let mut exceeded = None;
-        for nlri in &reach.nlri {
-            if let Some(limit) = limit
-                && self.over_limit(id, &nlri.prefix, limit)
-            {
-                exceeded = Some(MaxPrefixExceeded { family: reach.family, limit });
-                break;
+        if let Some(mut batch) = self.begin_batch(now, generation, judging.usual) {
+            for nlri in &reach.nlri {
+                if let Some(limit) = limit
+                    && self.over_limit(&batch, &nlri.prefix, limit)
+                {
+                    exceeded = Some(MaxPrefixExceeded { family: reach.family, limit });
+                    break;
+                }
+                let verdict = self.verdict(&mut judging, &nlri.prefix);
+                self.insert(&mut batch, &nlri.prefix, nlri.path_id, verdict);
             }
-            let verdict = self.verdict(&mut judging, &nlri.prefix);
-            self.insert(now, &nlri.prefix, generation, nlri.path_id, verdict);
+            self.end_batch(&batch);
         }
         self.end_judging(&judging);
         exceeded

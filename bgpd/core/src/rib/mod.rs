@@ -8,7 +8,7 @@
 //! ([`Rib::next_updates`]).
 //!
 //! Rooms: storage (`arena`, `index`, `octets`, `ids`, `table`, `paths`, `attributes`, `verdicts`, `sources`), `loc_rib`
-//! (paths in and out), `choose`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
+//! (the tables together), `arrivals` (paths in and out), `choose`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
 //! (routes of our own), `fib` (wants), `graceful` (RFC 4724, RFC 7313), `peers`, `query`, `explain` and `memory` (plain
 //! structs for people), [`out`] (Adj-RIB-Out).
 //!
@@ -27,6 +27,7 @@
 //! Standards: RFC 4271 §9, RFC 4456 §9, RFC 4486, RFC 4724, RFC 7313, RFC 2545 §3, RFC 8950.
 
 mod arena;
+mod arrivals;
 mod attributes;
 mod choose;
 pub mod decision;
@@ -60,7 +61,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
-use net_types::{Monotime, Prefix};
+use net_types::{Family, Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
 use fib::TargetId;
@@ -215,11 +216,12 @@ impl Rib {
     fn take_update(&mut self, now: Monotime, id: PeerId, update: &Update) -> Option<MaxPrefixExceeded> {
         let peer = self.loc.peers.get(&id)?;
         peer.live()?;
-        let session = Arc::clone(peer.session.as_ref()?);
+        let (session, current) = (Arc::clone(peer.session.as_ref()?), peer.current);
         // RFC 4271 §4.3: withdrawals first, so a prefix that stands in both is announced.
         for unreach in update.unreach.iter().filter(|u| session.has_family(u.family)) {
-            for nlri in &unreach.nlri {
-                self.loc.remove(&nlri.prefix, id, nlri.path_id);
+            let generation = *current.get(unreach.family == Family::IPV4_UNICAST);
+            if let Some(sender) = generation.and_then(|g| self.loc.sender(g)) {
+                self.loc.withdraw(&sender, &unreach.nlri);
             }
         }
         for reach in update.reach.iter().filter(|r| session.has_family(r.family)) {
@@ -308,8 +310,7 @@ impl Rib {
         while batch.wants.len() < most
             && let Some(id) = self.loc.fib.pop()
         {
-            let Some(prefix) = self.loc.table.prefix(id) else { continue };
-            let Some(slot) = self.loc.table.get_mut(id) else { continue };
+            let Some((prefix, slot)) = self.loc.table.dest_mut(id) else { continue };
             slot.set_queued(false);
             let target = slot.target.and_then(|t| {
                 let known = numbers.iter().rposition(|n| *n == t).or_else(|| {
@@ -325,33 +326,17 @@ impl Rib {
             if !nothing {
                 batch.wants.push(FibWant { prefix, cookie: fib::cookie(id, slot.cookie), target });
             }
-            if target.is_none() {
-                self.loc.note_idle(id);
+            if slot.is_idle() {
+                self.free(id);
             }
         }
-        self.free_idle();
         batch
     }
 
-    /// No kernel table is kept: every want is true at once. The same as [`Rib::poll_fib`] with [`Rib::fib_result`] for each,
-    /// but nothing is looked for by its prefix.
-    pub fn grant_wants(&mut self) {
-        while let Some(id) = self.loc.fib.pop() {
-            let Some(slot) = self.loc.table.get_mut(id) else { continue };
-            slot.set_queued(false);
-            let wanted = slot.target.is_some();
-            slot.set_handed_out(wanted);
-            if wanted && slot.fib_state() != FibState::Installed {
-                self.loc.fib.set_state(id, slot, FibState::Installed);
-                if self.loc.speaker.wait_for_fib {
-                    self.loc.changed.push(id);
-                }
-            }
-            self.loc.note_idle(id);
-        }
-        self.free_idle();
-        self.check_first_wants();
-        self.mark_changed();
+    /// No kernel table is kept: from now on, before the first neighbour, every want is granted where it is made, and
+    /// [`Rib::poll_fib`] has none to hand out.
+    pub fn without_kernel(&mut self) {
+        self.loc.fib.grant_all();
     }
 
     /// A neighbour that has been told everything ([`Rib::next_updates`] gave `None`, or its session is new) and for which
@@ -421,6 +406,9 @@ impl Rib {
     }
 
     fn mark_changed(&mut self) {
+        if self.loc.changed.is_empty() {
+            return;
+        }
         let mut changed = std::mem::take(&mut self.loc.changed);
         for id in changed.drain(..) {
             self.out.mark_changed(id);
@@ -434,9 +422,16 @@ impl Rib {
             self.loc.note_idle(id);
         }
         while let Some(id) = self.loc.idle.pop() {
-            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) && !self.out.holds(id) {
-                self.loc.table.remove(id);
+            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) {
+                self.free(id);
             }
+        }
+    }
+
+    /// Frees an idle destination, unless a neighbour is still to be told of it.
+    fn free(&mut self, id: DestId) {
+        if !self.out.holds(id) {
+            self.loc.table.remove(id);
         }
     }
 }

@@ -135,6 +135,19 @@ pub(super) struct NextHopTable {
     by_address: BTreeMap<IpAddr, BTreeSet<NextHopId>>,
     /// Entries that may resolve over routes.
     recursive: usize,
+    /// In which blocks of addresses they lie: most prefixes are told by that to hold none.
+    blocks: [bool; 256],
+}
+
+/// Blocks are made of the first bits of an address.
+const BLOCK_BITS: u8 = 16;
+
+fn block(address: IpAddr) -> usize {
+    let [a, b] = match address {
+        IpAddr::V4(v4) => [v4.octets()[0], v4.octets()[1]],
+        IpAddr::V6(v6) => [v6.octets()[0], v6.octets()[1]],
+    };
+    usize::from(a ^ b.rotate_left(3))
 }
 
 impl NextHopTable {
@@ -145,6 +158,7 @@ impl NextHopTable {
             by_key: HashMap::with_hasher(FoldState::new(seed)),
             by_address: BTreeMap::new(),
             recursive: 0,
+            blocks: [false; 256],
         }
     }
 
@@ -166,7 +180,10 @@ impl NextHopTable {
         }
         let id = NextHopId(id);
         self.by_key.insert(key, id);
-        self.recursive += usize::from(key.reachability == Reachability::Recursive);
+        if key.reachability == Reachability::Recursive {
+            self.recursive += 1;
+            self.mark(address(&key.next_hop));
+        }
         self.by_address.entry(address(&key.next_hop)).or_default().insert(id);
         (id, true)
     }
@@ -195,16 +212,29 @@ impl NextHopTable {
         }
         let key = entry.key;
         self.by_key.remove(&key);
-        let address = address(&key.next_hop);
-        if let Some(ids) = self.by_address.get_mut(&address) {
+        let of = address(&key.next_hop);
+        if let Some(ids) = self.by_address.get_mut(&of) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.by_address.remove(&address);
+                self.by_address.remove(&of);
             }
         }
-        self.recursive -= usize::from(key.reachability == Reachability::Recursive);
         self.free.push(id.0);
-        self.entries.get_mut(id.0 as usize)?.take()
+        let gone = self.entries.get_mut(id.0 as usize)?.take();
+        if key.reachability == Reachability::Recursive {
+            self.recursive -= 1;
+            self.blocks = [false; 256];
+            let left = self.entries.iter().flatten().filter(|e| e.key.reachability == Reachability::Recursive);
+            let left: Vec<IpAddr> = left.map(|e| address(&e.key.next_hop)).collect();
+            left.into_iter().for_each(|a| self.mark(a));
+        }
+        gone
+    }
+
+    fn mark(&mut self, address: IpAddr) {
+        if let Some(block) = self.blocks.get_mut(block(address)) {
+            *block = true;
+        }
     }
 
     /// Every entry.
@@ -212,9 +242,14 @@ impl NextHopTable {
         self.by_address.values().flatten().copied().collect()
     }
 
+    /// Some next hop may be looked up in a route.
+    pub(super) fn has_recursive(&self) -> bool {
+        self.recursive > 0
+    }
+
     /// Entries that may be looked up in a route of `prefix`.
     pub(super) fn inside(&self, prefix: &Prefix, into: &mut Vec<NextHopId>) {
-        if self.recursive == 0 {
+        if prefix.len() >= BLOCK_BITS && self.blocks.get(block(prefix.addr())) == Some(&false) {
             return;
         }
         let within = self.by_address.range(prefix.addr()..).take_while(|(a, _)| prefix.contains(**a));

@@ -9,13 +9,12 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bgp_wire::{NextHop, PathAttributes};
+use bgp_wire::{NextHop, Nlri, PathAttributes};
 use net_types::{Monotime, Prefix};
 
 use super::loc_rib::LocRib;
 use super::next_hop::{NextHopKey, Reachability};
 use super::peers::{ANNOUNCED, INTERNAL};
-use super::types::PeerId;
 
 impl LocRib {
     /// True if the configuration lets us originate `prefix`.
@@ -37,14 +36,19 @@ impl LocRib {
         let wanted: BTreeSet<(Prefix, u32)> = announced.into_iter().chain(internal).collect();
         let held = std::mem::replace(&mut self.originated, wanted.clone());
         for (prefix, path_id) in held.difference(&wanted) {
-            self.remove(prefix, PeerId::LOCAL, *path_id);
+            if let Some(sender) = self.sender(*self.local.get(prefix.is_v4())) {
+                self.withdraw(&sender, &[Nlri { prefix: *prefix, path_id: *path_id }]);
+            }
         }
         for (prefix, path_id) in wanted.difference(&held) {
             let key = NextHopKey { next_hop: unspecified(prefix), reachability: Reachability::Local, ifindex: None };
             let pre = self.intern(&PathAttributes::default(), key);
             let verdict = self.verdicts.intern(&mut self.pool, pre, Ok(pre));
             let generation = *self.local.get(prefix.is_v4());
-            self.insert(now, prefix, generation, *path_id, verdict);
+            if let Some(mut batch) = self.begin_batch(now, generation, verdict) {
+                self.insert(&mut batch, prefix, *path_id, verdict);
+                self.end_batch(&batch);
+            }
             self.verdicts.release(&mut self.pool, verdict);
             self.pool.release(pre);
         }

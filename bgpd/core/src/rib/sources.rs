@@ -68,6 +68,10 @@ pub(super) struct Generation {
     /// Dead: how many it had then, and why they go, if that is to be told.
     purge: Option<(usize, &'static str)>,
     base: SourceId,
+    /// Sources beside the base one.
+    others: u32,
+    /// There is no other generation of its neighbour and family.
+    sole: bool,
 }
 
 impl Generation {
@@ -81,6 +85,8 @@ impl Generation {
 pub(super) struct Source {
     pub(super) generation: GenerationId,
     pub(super) path_id: u32,
+    /// The sender of the generation; `None`: a free place.
+    pub(super) peer: Option<PeerId>,
     refs: u32,
 }
 
@@ -115,7 +121,7 @@ impl Sources {
         });
         // As many as sessions, and a few.
         let id = GenerationId(u32::try_from(at).unwrap_or(u32::MAX));
-        let base = SourceId(self.sources.insert(Source { generation: id, path_id: 0, refs: 1 }));
+        let base = SourceId(self.sources.insert(Source { generation: id, path_id: 0, peer: Some(key.peer), refs: 1 }));
         // What older paths of the neighbour are owed, those that move here are owed too.
         let owed = self.of(key.peer, v4).fold(Owed::default(), |all, (_, g)| Owed {
             judge: all.judge || g.owed.judge,
@@ -136,9 +142,23 @@ impl Sources {
                 accepted: 0,
                 purge: None,
                 base,
+                others: 0,
+                sole: true,
             });
         }
+        self.count_siblings(key.peer, v4);
         id
+    }
+
+    fn count_siblings(&mut self, peer: PeerId, v4: bool) {
+        let sole = self.of(peer, v4).count() == 1;
+        self.all_mut().filter(|g| g.peer() == peer && g.v4 == v4).for_each(|g| g.sole = sole);
+    }
+
+    /// The source of Path Identifier 0 of a generation, and whether every path of its neighbour and family is of that source:
+    /// whose a path is can then be told by its number.
+    pub(super) fn base(&self, id: GenerationId) -> Option<(SourceId, bool)> {
+        self.generation(id).map(|g| (g.base, g.sole && g.others == 0))
     }
 
     pub(super) fn generation(&self, id: GenerationId) -> Option<&Generation> {
@@ -199,6 +219,7 @@ impl Sources {
         let Some(generation) = self.generations.get_mut(id.0 as usize).and_then(Option::take) else { return };
         self.dead -= usize::from(generation.dead);
         self.sources.free(generation.base.0);
+        self.count_siblings(generation.peer(), generation.v4);
     }
 
     /// The source of a Path Identifier of a generation; the caller holds no reference to it yet.
@@ -209,7 +230,10 @@ impl Sources {
         if let Some(&id) = self.by_path_id.get(&(generation, path_id)) {
             return Some(id);
         }
-        let id = SourceId(self.sources.insert(Source { generation, path_id, refs: 0 }));
+        let of = self.generation_mut(generation)?;
+        of.others += 1;
+        let peer = Some(of.peer());
+        let id = SourceId(self.sources.insert(Source { generation, path_id, peer, refs: 0 }));
         self.by_path_id.insert((generation, path_id), id);
         Some(id)
     }
@@ -224,42 +248,44 @@ impl Sources {
         Some((self.generation(source.generation)?, source.path_id))
     }
 
-    /// True if a path of this source is replaced by one of that neighbour with that Path Identifier.
-    pub(super) fn is(&self, id: SourceId, peer: PeerId, path_id: u32) -> bool {
-        self.resolve(id).is_some_and(|(g, of)| of == path_id && g.peer() == peer)
-    }
-
     /// Nothing came of a new source: no path names it.
     pub(super) fn forget_unused(&mut self, id: SourceId) {
-        if let Some(&Source { generation, path_id, refs: 0 }) = self.get(id) {
-            self.by_path_id.remove(&(generation, path_id));
-            self.sources.free(id.0);
+        if self.get(id).is_some_and(|s| s.refs == 0) {
+            self.forget(id);
         }
     }
 
-    /// A path names the source from now on.
-    pub(super) fn add_path(&mut self, id: SourceId, accepted: bool) {
+    fn forget(&mut self, id: SourceId) {
+        let Some(&Source { generation, path_id, .. }) = self.get(id) else { return };
+        self.by_path_id.remove(&(generation, path_id));
+        self.sources.free(id.0);
+        if let Some(g) = self.generation_mut(generation) {
+            g.others -= 1;
+        }
+    }
+
+    /// So many more paths name the source from now on.
+    pub(super) fn add_paths(&mut self, id: SourceId, accepted: bool, paths: u32) {
         let Some(source) = self.sources.get_mut(id.0) else { return };
-        source.refs += 1;
+        source.refs += paths;
         let generation = source.generation;
         if let Some(g) = self.generation_mut(generation) {
-            g.paths += 1;
-            g.accepted += usize::from(accepted);
+            g.paths += paths as usize;
+            g.accepted += if accepted { paths as usize } else { 0 };
         }
     }
 
-    /// A path names it no more.
-    pub(super) fn remove_path(&mut self, id: SourceId, accepted: bool) {
+    /// So many paths name it no more.
+    pub(super) fn remove_paths(&mut self, id: SourceId, accepted: bool, paths: u32) {
         let Some(source) = self.sources.get_mut(id.0) else { return };
-        source.refs -= 1;
-        let Source { generation, path_id, refs } = *source;
+        source.refs -= paths;
+        let Source { generation, refs, .. } = *source;
         if refs == 0 {
-            self.by_path_id.remove(&(generation, path_id));
-            self.sources.free(id.0);
+            self.forget(id);
         }
         if let Some(g) = self.generation_mut(generation) {
-            g.paths -= 1;
-            g.accepted -= usize::from(accepted);
+            g.paths -= paths as usize;
+            g.accepted -= if accepted { paths as usize } else { 0 };
         }
         self.tidy(generation);
     }

@@ -107,6 +107,7 @@ impl LocRib {
                     left = left.saturating_sub(self.visit(id));
                 }
                 None => {
+                    self.bring_home();
                     self.sweep.cursor = None;
                     for progress in self.sweep.jobs.values_mut() {
                         // The second end: the place it began at is no more.
@@ -123,6 +124,7 @@ impl LocRib {
                 over.into_iter().for_each(|job| self.forget(job));
             }
         }
+        self.bring_home();
         if self.is_swept() && self.unsettled.is_empty() {
             self.rounds.clear();
         }
@@ -139,21 +141,25 @@ impl LocRib {
         }
         let mut cost = 1;
         let mut buried = self.bury(id);
-        let mut decide = buried.any || self.sweep.jobs.contains_key(&Job::DecideAll);
+        let mut decide = buried.any;
         let mut export = false;
-        let mut at = 0;
-        while let Some(path) = self.path(id, at) {
-            let owed = self.sources.resolve(path.source).map_or(Owed::default(), |(g, _)| g.owed);
-            decide |= owed.decide || self.hangs_on_moved(&path);
-            export |= owed.export && at == 0;
-            if owed.judge {
-                cost += JUDGING;
-                if self.judge_again(id, at) {
-                    decide = true;
-                    buried.best |= at == 0 && self.table.get(id).is_some_and(|s| s.has_best());
+        // Without a job nothing is owed but the paths of dead generations.
+        if !self.sweep.jobs.is_empty() {
+            decide |= self.sweep.jobs.contains_key(&Job::DecideAll);
+            let mut at = 0;
+            while let Some(path) = self.path(id, at) {
+                let owed = self.sources.resolve(path.source).map_or(Owed::default(), |(g, _)| g.owed);
+                decide |= owed.decide || self.hangs_on_moved(&path);
+                export |= owed.export && at == 0;
+                if owed.judge {
+                    cost += JUDGING;
+                    if self.judge_again(id, at) {
+                        decide = true;
+                        buried.best |= at == 0 && self.table.get(id).is_some_and(|s| s.has_best());
+                    }
                 }
+                at += 1;
             }
-            at += 1;
         }
         if decide {
             self.decide(id, buried.best);

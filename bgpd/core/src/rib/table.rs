@@ -80,6 +80,11 @@ impl Slot {
         self.has_best().then_some(&self.first)
     }
 
+    /// The first path, whether or not it is of use.
+    pub(super) fn head(&self) -> Option<&Path> {
+        self.has_path().then_some(&self.first)
+    }
+
     /// In the FIB's queue.
     pub(super) fn is_queued(&self) -> bool {
         self.flags & QUEUED != 0
@@ -109,13 +114,7 @@ impl Slot {
     }
 
     pub(super) fn set_fib_state(&mut self, state: FibState) {
-        let number = match state {
-            FibState::NotWanted => 0,
-            FibState::Pending => 1,
-            FibState::Installed => 2,
-            FibState::Failed => 3,
-        };
-        self.flags = self.flags & !STATE | number << STATE_SHIFT;
+        self.flags = self.flags & !STATE | (state as u8) << STATE_SHIFT;
     }
 
     /// Neither a path nor anything the kernel may still have to do with.
@@ -276,6 +275,18 @@ impl Table {
             &mut self.v6.dests.get_mut(id.index())?.slot
         };
         Some(slot).filter(|s| s.is_live())
+    }
+
+    /// A destination with its prefix.
+    pub(super) fn dest_mut(&mut self, id: DestId) -> Option<(Prefix, &mut Slot)> {
+        let (prefix, slot) = if id.is_v4() {
+            let dest = self.v4.dests.get_mut(id.index())?;
+            (dest.bits.prefix(dest.slot.len), &mut dest.slot)
+        } else {
+            let dest = self.v6.dests.get_mut(id.index())?;
+            (dest.bits.prefix(dest.slot.len), &mut dest.slot)
+        };
+        slot.is_live().then_some((prefix, slot))
     }
 
     pub(super) fn prefix(&self, id: DestId) -> Option<Prefix> {

@@ -137,6 +137,7 @@ impl FibBatch {
 
 /// Where a prefix's want stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
 pub enum FibState {
     /// No route of ours is wanted (no best path, or a connected prefix).
     NotWanted,

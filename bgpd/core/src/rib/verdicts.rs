@@ -90,25 +90,35 @@ impl Verdicts {
     }
 
     pub(super) fn retain(&mut self, pool: &mut AttrPool, verdict: Verdict) {
+        self.retain_many(pool, verdict, 1);
+    }
+
+    /// So many more users.
+    pub(super) fn retain_many(&mut self, pool: &mut AttrPool, verdict: Verdict, users: u32) {
         if verdict.0 & JUDGED == 0 {
             if let Some(id) = AttrId::from_u32(verdict.0) {
-                pool.retain(id);
+                pool.retain_many(id, users);
             }
         } else if let Some(entry) = self.judged.get_mut(verdict.0 & !JUDGED) {
-            entry.refs += 1;
+            entry.refs += users;
         }
     }
 
     pub(super) fn release(&mut self, pool: &mut AttrPool, verdict: Verdict) {
+        self.release_many(pool, verdict, 1);
+    }
+
+    /// So many users less.
+    pub(super) fn release_many(&mut self, pool: &mut AttrPool, verdict: Verdict, users: u32) {
         if verdict.0 & JUDGED == 0 {
             if let Some(id) = AttrId::from_u32(verdict.0) {
-                pool.release(id);
+                pool.release_many(id, users);
             }
             return;
         }
         let at = verdict.0 & !JUDGED;
-        let Some(entry) = self.judged.get_mut(at).filter(|j| j.refs > 0) else { return };
-        entry.refs -= 1;
+        let Some(entry) = self.judged.get_mut(at).filter(|j| j.refs >= users) else { return };
+        entry.refs -= users;
         if entry.refs > 0 {
             return;
         }

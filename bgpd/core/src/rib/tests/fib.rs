@@ -23,12 +23,12 @@ fn announced_only_once_the_kernel_has_it() {
 #[test]
 fn without_a_kernel_table_wants_are_true_at_once() {
     let mut lab = waiting();
+    lab.rib.without_kernel();
     lab.up(1, Relation::Transit);
     lab.up(2, Relation::Customer);
     let route = announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&[64501]));
     for (update, told) in [(route, true), (withdraw(&["198.51.100.128/28"]), false)] {
         lab.rib.update(lab.now, PeerId(1), &update);
-        lab.rib.grant_wants();
         assert_eq!(lab.rib.poll_fib(1), FibBatch::default());
         lab.pump();
         assert_eq!(lab.told(2, "198.51.100.128/28"), told);
