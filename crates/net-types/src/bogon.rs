@@ -60,10 +60,22 @@ pub fn is_documentation_asn(a: Asn) -> bool {
     matches!(a.0, 64496..=64511 | 65536..=65551)
 }
 
+/// False for most prefixes, by their first octets alone: no block of [`BOGONS`] overlaps them. Asked of each route.
+fn begins_like_a_bogon(p: &Prefix) -> bool {
+    match *p {
+        Prefix::V4(bits, len) => {
+            len < 8 || matches!(bits >> 24, 0 | 10 | 100 | 127 | 169 | 172 | 192 | 198 | 203 | 224..)
+        }
+        Prefix::V6(bits, len) => {
+            len < 16 || matches!(bits >> 112, 0..=0x01ff | 0x2001 | 0x2002 | 0x3fff | 0x5f00 | 0xfc00..)
+        }
+    }
+}
+
 /// The special-purpose block that covers `p` or that `p` covers (the default route is no bogon), if any. With `lab`,
 /// documentation space passes.
 pub fn bogon_prefix(p: &Prefix, lab: bool) -> Option<Bogon> {
-    if p.is_default() || lab && is_documentation_prefix(p) {
+    if p.is_default() || !begins_like_a_bogon(p) || lab && is_documentation_prefix(p) {
         return None;
     }
     BOGONS
@@ -111,5 +123,19 @@ mod tests {
         assert!(bogon_asn(Asn(64500), true).is_none() && bogon_asn(Asn(64500), false).is_some());
         assert!(bogon_asn(Asn(64512), true).is_some() && bogon_asn(Asn(0), true).is_some());
         assert!(bogon_asn(Asn(3215), false).is_none());
+    }
+
+    #[test]
+    fn the_first_octets_tell_no_bogon_to_be_none() {
+        for (block, ..) in BOGONS {
+            let (low, high) = block.halves().unwrap();
+            for p in [*block, low, high, high.halves().unwrap().1, block.parent().unwrap(), block.truncate(5)] {
+                assert!(begins_like_a_bogon(&p), "{p} beside {block}");
+                assert!(p.is_default() || bogon_prefix(&p, false).is_some(), "{p} beside {block}");
+            }
+        }
+        for p in ["8.8.8.0/24", "80.0.0.0/8", "2a00::/16", "2606:4700::/32"] {
+            assert!(!begins_like_a_bogon(&p.parse().unwrap()), "{p}");
+        }
     }
 }

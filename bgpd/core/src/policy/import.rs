@@ -1,9 +1,10 @@
 //! Import: from a neighbour's route to what the decision process may see.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use bgp_wire::{AsPathSegmentType, Community, NextHop, PathAttributes, Role};
+use bgp_wire::{AsPathSegmentType, Community, LargeCommunity, NextHop, PathAttributes, Role};
 use net_types::{Asn, Bogon, Prefix, RouterId, bogon_asn, bogon_prefix};
 
 use super::tag;
@@ -59,7 +60,7 @@ pub enum ImportCheck {
     /// What the routes of an UPDATE share: asked once. Then the text of a refusal.
     Set(fn(&Arrival<'_>) -> Finding, fn(&Arrival<'_>) -> String),
     /// The prefix: asked for each route under the relationship's own filters, and there only.
-    Prefix(fn(&Arrival<'_>, &Prefix) -> Finding, fn(&Arrival<'_>, &Prefix) -> String),
+    Prefix(PrefixCheck, fn(&Arrival<'_>, &Prefix) -> String),
 }
 
 /// One check on a received route.
@@ -75,7 +76,7 @@ pub struct ImportRule {
 }
 
 /// A change to an accepted route; true if it changed something.
-pub type ImportChange = fn(&Arrival<'_>, &mut PathAttributes) -> bool;
+pub type ImportChange = fn(&Arrival<'_>, &mut Cow<'_, PathAttributes>) -> bool;
 
 /// LOCAL_PREF by relationship: who pays us first, who we pay last.
 pub fn default_local_pref(relation: Relation) -> Option<u32> {
@@ -418,7 +419,7 @@ pub const CHANGES: &[Change<ImportChange>] = &[
             let from_above = matches!(c.role(), Some(Role::Customer | Role::Peer | Role::RouteServerClient));
             let add = from_above && a.otc.is_none();
             if add {
-                a.otc = Some(c.session.remote_as);
+                a.to_mut().otc = Some(c.session.remote_as);
             }
             add
         },
@@ -430,10 +431,14 @@ pub const CHANGES: &[Change<ImportChange>] = &[
         apply: |c, a| {
             let own = c.speaker.local_as;
             let all = c.filtered();
-            let before = a.large_communities.len() + a.communities.len();
-            a.large_communities.retain(|l| !(tag::is_tag(own, l) || all && l.global == own.0));
-            a.communities.retain(|s| !(all && own.0 <= 0xffff && s.0 >> 16 == own.0));
-            before != a.large_communities.len() + a.communities.len()
+            let large = |l: &LargeCommunity| tag::is_tag(own, l) || all && l.global == own.0;
+            let plain = |s: &Community| all && own.0 <= 0xffff && s.0 >> 16 == own.0;
+            let found = a.large_communities.iter().any(large) || a.communities.iter().any(plain);
+            if found {
+                a.to_mut().large_communities.retain(|l| !large(l));
+                a.to_mut().communities.retain(|s| !plain(s));
+            }
+            found
         },
     },
     Change {
@@ -444,8 +449,9 @@ pub const CHANGES: &[Change<ImportChange>] = &[
             let Some(tag) = tag::of(c.speaker.local_as, c.neighbor.relation).filter(|_| c.filtered()) else {
                 return false;
             };
-            let at = a.large_communities.partition_point(|l| *l < tag);
-            a.large_communities.insert(at, tag);
+            let all = &mut a.to_mut().large_communities;
+            let at = all.partition_point(|l| *l < tag);
+            all.insert(at, tag);
             true
         },
     },
@@ -458,7 +464,7 @@ pub const CHANGES: &[Change<ImportChange>] = &[
             let value = c.neighbor.local_pref.or(default);
             let set = value.is_some() && a.local_pref != value;
             if set {
-                a.local_pref = value;
+                a.to_mut().local_pref = value;
             }
             set
         },
@@ -470,7 +476,7 @@ pub const CHANGES: &[Change<ImportChange>] = &[
         apply: |c, a| {
             let lower = c.neighbor.graceful_shutdown && a.communities.contains(&Community::GRACEFUL_SHUTDOWN);
             if lower {
-                a.local_pref = Some(0);
+                a.to_mut().local_pref = Some(0);
             }
             lower
         },
@@ -489,6 +495,17 @@ pub struct SetVerdict {
     /// Rules about prefixes are asked.
     prefixes: bool,
 }
+
+type PrefixCheck = fn(&Arrival<'_>, &Prefix) -> Finding;
+
+/// The rules that are asked for each route, with their places in [`RULES`].
+static ABOUT_PREFIXES: LazyLock<Vec<(RuleId, PrefixCheck)>> = LazyLock::new(|| {
+    let about = |rule: &ImportRule| match rule.check {
+        ImportCheck::Prefix(check, _) => Some(check),
+        ImportCheck::Set(..) => None,
+    };
+    numbered().filter_map(|(at, rule)| Some((at, about(rule)?))).collect()
+});
 
 fn numbered() -> impl Iterator<Item = (RuleId, &'static ImportRule)> {
     (0..).zip(RULES)
@@ -517,9 +534,9 @@ impl SetVerdict {
         if !self.prefixes {
             return self.refused;
         }
-        let before = numbered().take(self.refused.map_or(RULES.len(), usize::from));
-        let refuses = |rule: &ImportRule| matches!(rule.check, ImportCheck::Prefix(check, _) if check(arrival, prefix) == Finding::Refuse);
-        before.into_iter().find(|(_, rule)| refuses(rule)).map(|(at, _)| at).or(self.refused)
+        let before = ABOUT_PREFIXES.iter().take_while(|(at, _)| self.refused.is_none_or(|refused| *at < refused));
+        let refuses = |check: PrefixCheck| check(arrival, prefix) == Finding::Refuse;
+        before.into_iter().find(|(_, check)| refuses(*check)).map(|(at, _)| *at).or(self.refused)
     }
 }
 
@@ -593,13 +610,15 @@ fn change(
     if !arrival.ebgp() {
         return None;
     }
-    let mut attributes = arrival.attributes.clone();
-    let mut changed = false;
+    // Copied by the first change.
+    let mut attributes = Cow::Borrowed(arrival.attributes);
     for row in CHANGES {
         if (row.apply)(arrival, &mut attributes) {
-            changed = true;
             seen(row, &attributes);
         }
     }
-    changed.then_some(attributes)
+    match attributes {
+        Cow::Owned(changed) => Some(changed),
+        Cow::Borrowed(_) => None,
+    }
 }

@@ -315,6 +315,7 @@ impl LocRib {
     }
 
     /// Takes out what dead generations have left here.
+    #[inline]
     pub(super) fn bury(&mut self, id: DestId) -> Buried {
         if self.sources.dead() == 0 { Buried::default() } else { self.bury_dead(id) }
     }

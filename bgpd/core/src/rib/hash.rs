@@ -43,12 +43,10 @@ impl FoldHasher {
 
 impl Hasher for FoldHasher {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0u8; 8];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            self.word(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|w| self.word(u64::from_le_bytes(*w)));
+        if !rest.is_empty() {
+            self.word(rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)));
         }
         // The length keeps a short tail and the same octets with zeros behind them apart.
         self.word(bytes.len() as u64);

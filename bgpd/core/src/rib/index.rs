@@ -13,6 +13,8 @@ use hashbrown::hash_table::{Entry, VacantEntry};
 
 /// Small tables.
 const TABLES: usize = 256;
+/// Room of a small table from its first entry on: a table that grows from one entry up moves each several times.
+const FIRST: usize = 14;
 
 /// A number with what it is found by.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +85,9 @@ impl Index {
         let mark = mark_of(hash);
         let row = Row { mark, number: 0 };
         let table = self.tables.get_mut(table_of(hash))?;
+        if table.capacity() == 0 {
+            table.reserve(FIRST, Row::hash);
+        }
         Some(match table.entry(row.hash(), |r| r.mark == mark && is(r.number), Row::hash) {
             Entry::Occupied(found) => Ok(found.get().number),
             Entry::Vacant(place) => Err(Vacant { place, mark, len: &mut self.len }),
