@@ -97,13 +97,16 @@ fn prefix_len(nlri: &Nlri, add_path: bool) -> usize {
     1 + usize::from(nlri.prefix.len()).div_ceil(8) + if add_path { 4 } else { 0 }
 }
 
-fn encode_prefix(nlri: &Nlri, octets: &[u8], add_path: bool, out: &mut BytesMut) {
+/// `octets`: the length, then the whole address. All of it is written, since copying a fixed number of octets costs least,
+/// and what is beyond the length taken back.
+#[inline]
+fn encode_prefix<const WIDTH: usize>(nlri: &Nlri, octets: &[u8; WIDTH], add_path: bool, out: &mut BytesMut) {
     if add_path {
         out.put_u32(nlri.path_id);
     }
-    let bits = nlri.prefix.len();
-    out.put_u8(bits);
-    out.put_slice(octets.get(..usize::from(bits).div_ceil(8)).unwrap_or(octets));
+    let end = out.len() + 1 + usize::from(nlri.prefix.len()).div_ceil(8);
+    out.extend_from_slice(octets);
+    out.truncate(end);
 }
 
 /// RFC 2545 §3: one address of 16 octets, or a global and a link-local one. Where a sender has no global address and
@@ -150,10 +153,11 @@ impl FamilyCodec for Ipv4Unicast {
     }
 
     fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let Prefix::V4(bits, _) = nlri.prefix else {
+        let Prefix::V4(bits, len) = nlri.prefix else {
             return Err(EncodeError::WrongFamily(self.family()));
         };
-        encode_prefix(nlri, &bits.to_be_bytes(), add_path, out);
+        let [a, b, c, d] = bits.to_be_bytes();
+        encode_prefix(nlri, &[len, a, b, c, d], add_path, out);
         Ok(())
     }
 
@@ -194,10 +198,12 @@ impl FamilyCodec for Ipv6Unicast {
     }
 
     fn encode_nlri(&self, nlri: &Nlri, add_path: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let Prefix::V6(bits, _) = nlri.prefix else {
+        let Prefix::V6(bits, len) = nlri.prefix else {
             return Err(EncodeError::WrongFamily(self.family()));
         };
-        encode_prefix(nlri, &bits.to_be_bytes(), add_path, out);
+        let mut octets = [len; 17];
+        octets.iter_mut().skip(1).zip(bits.to_be_bytes()).for_each(|(to, from)| *to = from);
+        encode_prefix(nlri, &octets, add_path, out);
         Ok(())
     }
 

@@ -17,6 +17,19 @@ impl<T, const N: usize> List<T, N> {
     }
 }
 
+impl<T: Copy + Default, const N: usize> List<T, N> {
+    /// The `count` entries that `entries` gives; the usual few are not asked for room one by one.
+    #[inline]
+    pub(crate) fn of(count: usize, entries: impl Iterator<Item = T>) -> List<T, N> {
+        if count > N {
+            return entries.collect();
+        }
+        let mut few = [T::default(); N];
+        few.iter_mut().zip(entries).for_each(|(to, from)| *to = from);
+        List(SmallVec::from_buf_and_len(few, count))
+    }
+}
+
 impl<T, const N: usize> Default for List<T, N> {
     fn default() -> Self {
         List::new()

@@ -79,18 +79,24 @@ impl AsPath {
     /// The path with `asn` put `times` in front, as an eBGP speaker sends it (RFC 4271 §5.1.2 b).
     #[must_use]
     pub fn prepend(&self, asn: Asn, times: usize) -> AsPath {
-        let mut segments = self.segments.clone();
-        match segments.first_mut() {
+        let mut path = self.clone();
+        path.put_in_front(asn, times);
+        path
+    }
+
+    /// As [`AsPath::prepend`], in place.
+    pub fn put_in_front(&mut self, asn: Asn, times: usize) {
+        match self.segments.first_mut() {
+            Some(s) if s.kind == AsPathSegmentType::Sequence && times == 1 => s.asns.insert(0, asn),
             Some(s) if s.kind == AsPathSegmentType::Sequence => {
                 s.asns.insert_many(0, std::iter::repeat_n(asn, times));
             }
             _ if times > 0 => {
                 let asns = std::iter::repeat_n(asn, times).collect();
-                segments.insert(0, AsPathSegment { kind: AsPathSegmentType::Sequence, asns });
+                self.segments.insert(0, AsPathSegment { kind: AsPathSegmentType::Sequence, asns });
             }
             _ => {}
         }
-        AsPath { segments }
     }
 }
 

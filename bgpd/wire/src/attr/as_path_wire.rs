@@ -1,6 +1,5 @@
 //! AS_PATH and AS4_PATH as octets, two or four octets a number, and their merger (RFC 4271 §4.3 b, RFC 6793).
 
-use bytes::{BufMut, BytesMut};
 use net_types::Asn;
 
 use super::{AsPath, AsPathSegment, AsPathSegmentType};
@@ -76,17 +75,15 @@ impl AsPath {
     }
 
     /// Appends the value. Runs over 255 are split; with two octets a number, wide ones become AS_TRANS.
-    pub(crate) fn encode(&self, four_octet: bool, out: &mut BytesMut) {
+    pub(crate) fn encode(&self, four_octet: bool, out: &mut Vec<u8>) {
         for segment in &self.segments {
             for asns in segment.asns.chunks(MAX_SEGMENT) {
-                out.put_u8(segment.kind.to_u8());
-                out.put_u8(u8::try_from(asns.len()).unwrap_or(u8::MAX));
-                for asn in asns {
-                    if four_octet {
-                        out.put_u32(asn.0);
-                    } else {
-                        out.put_u16(asn.as_two_octet());
-                    }
+                out.extend_from_slice(&[segment.kind.to_u8(), u8::try_from(asns.len()).unwrap_or(u8::MAX)]);
+                if four_octet {
+                    out.reserve(4 * asns.len());
+                    asns.iter().for_each(|asn| out.extend_from_slice(&asn.0.to_be_bytes()));
+                } else {
+                    asns.iter().for_each(|asn| out.extend_from_slice(&asn.as_two_octet().to_be_bytes()));
                 }
             }
         }

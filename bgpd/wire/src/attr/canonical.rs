@@ -15,6 +15,7 @@ use net_types::{Asn, RouterId};
 use super::table::code;
 use super::{Aggregator, AsPathSegment, AsPathSegmentType, Community, ExtendedCommunity, LargeCommunity};
 use super::{PathAttributes, UnknownAttribute};
+use crate::List;
 use crate::reader::Reader;
 
 /// Stands before an attribute of [`PathAttributes::unknown`].
@@ -69,13 +70,20 @@ pub fn encode_canonical(a: &PathAttributes, out: &mut Vec<u8>) {
 /// [`encode_canonical`].
 pub fn decode_canonical(octets: &[u8]) -> Option<PathAttributes> {
     let mut a = PathAttributes::default();
+    decode_canonical_into(octets, &mut a)?;
+    Some(a)
+}
+
+/// As [`decode_canonical`], into attributes that are all absent: they are large, and for whoever decodes each set of a table
+/// it counts how often they are moved.
+pub fn decode_canonical_into(octets: &[u8], a: &mut PathAttributes) -> Option<()> {
     let mut r = Reader::new(octets);
     while let Some(attribute) = r.u8() {
         match attribute {
             code::AS_PATH => {
                 for _ in 0..count(&mut r)? {
                     let kind = AsPathSegmentType::from_u8(r.u8()?)?;
-                    let asns = list(&mut r, |o| Asn(u32::from_be_bytes(o)))?.collect();
+                    let asns = list(&mut r, |o| Asn(u32::from_be_bytes(o)))?;
                     a.as_path.segments.push(AsPathSegment { kind, asns });
                 }
             }
@@ -84,12 +92,14 @@ pub fn decode_canonical(octets: &[u8]) -> Option<PathAttributes> {
                 let asn = Asn(r.u32()?);
                 a.aggregator = Some(Aggregator { asn, address: Ipv4Addr::from(r.array::<4>()?) });
             }
-            code::COMMUNITIES => a.communities = list(&mut r, |o| Community(u32::from_be_bytes(o)))?.collect(),
+            code::COMMUNITIES => a.communities = list(&mut r, |o| Community(u32::from_be_bytes(o)))?,
             code::ORIGINATOR_ID => a.originator_id = Some(RouterId::from(r.u32()?)),
             code::CLUSTER_LIST => {
-                a.cluster_list = list(&mut r, |o: [u8; 4]| RouterId(Ipv4Addr::from(o)))?.collect();
+                let octets = count(&mut r)?.checked_mul(4)?;
+                let (ids, _) = r.take(octets)?.as_chunks::<4>();
+                a.cluster_list = ids.iter().map(|o| RouterId(Ipv4Addr::from(*o))).collect();
             }
-            code::EXTENDED_COMMUNITIES => a.extended_communities = list(&mut r, ExtendedCommunity)?.collect(),
+            code::EXTENDED_COMMUNITIES => a.extended_communities = list(&mut r, ExtendedCommunity)?,
             code::LARGE_COMMUNITY => {
                 for _ in 0..count(&mut r)? {
                     let (global, local1, local2) = (r.u32()?, r.u32()?, r.u32()?);
@@ -106,7 +116,7 @@ pub fn decode_canonical(octets: &[u8]) -> Option<PathAttributes> {
             _ => return None,
         }
     }
-    Some(a)
+    Some(())
 }
 
 /// Seven bits an octet, the lowest first; the top bit says that more follow.
@@ -140,11 +150,11 @@ fn put_list<T, const N: usize>(out: &mut Vec<u8>, code: u8, list: &[T], one: imp
     list.iter().for_each(|entry| out.extend_from_slice(&one(entry)));
 }
 
-fn list<'a, T, const N: usize>(
-    r: &mut Reader<'a>,
-    one: impl Fn([u8; N]) -> T + 'a,
-) -> Option<impl Iterator<Item = T> + 'a> {
-    let octets = count(r)?.checked_mul(N)?;
-    let (entries, _) = r.take(octets)?.as_chunks::<N>();
-    Some(entries.iter().map(move |entry| one(*entry)))
+fn list<T: Copy + Default, const N: usize, const FEW: usize>(
+    r: &mut Reader<'_>,
+    one: impl Fn([u8; N]) -> T,
+) -> Option<List<T, FEW>> {
+    let count = count(r)?;
+    let (entries, _) = r.take(count.checked_mul(N)?)?.as_chunks::<N>();
+    Some(List::of(count, entries.iter().map(|entry| one(*entry))))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A standard community.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Community(pub u32);
 
 impl Community {
@@ -38,7 +38,7 @@ impl fmt::Debug for Community {
 }
 
 /// An extended community: eight octets, type first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ExtendedCommunity(pub [u8; 8]);
 
 impl ExtendedCommunity {

@@ -3,8 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::{BufMut, BytesMut};
-
 use super::table::{code, flag};
 use super::{Aggregator, AsPath, Origin, PathAttributes, UnknownAttribute};
 use crate::{EncodeError, SessionContext};
@@ -14,21 +12,21 @@ const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
 const OPTIONAL: u8 = flag::OPTIONAL;
 
 /// Appends one attribute. Extended Length only where one octet does not hold the length (RFC 4271 §4.3).
-pub(crate) fn put(out: &mut BytesMut, flags: u8, code: u8, value: &[u8]) -> Result<(), EncodeError> {
+pub(crate) fn put(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) -> Result<(), EncodeError> {
     put_header(out, flags, code, value.len())?;
-    out.put_slice(value);
+    out.extend_from_slice(value);
     Ok(())
 }
 
 /// Appends flags, code and length of an attribute whose value follows.
-pub(crate) fn put_header(out: &mut BytesMut, flags: u8, code: u8, len: usize) -> Result<(), EncodeError> {
+pub(crate) fn put_header(out: &mut Vec<u8>, flags: u8, code: u8, len: usize) -> Result<(), EncodeError> {
     let flags = flags & !flag::EXTENDED_LENGTH;
     if let Ok(len) = u8::try_from(len) {
-        out.put_slice(&[flags, code, len]);
+        out.extend_from_slice(&[flags, code, len]);
     } else {
         let len = u16::try_from(len).map_err(|_| EncodeError::TooLong)?;
-        out.put_slice(&[flags | flag::EXTENDED_LENGTH, code]);
-        out.put_u16(len);
+        let [high, low] = len.to_be_bytes();
+        out.extend_from_slice(&[flags | flag::EXTENDED_LENGTH, code, high, low]);
     }
     Ok(())
 }
@@ -39,9 +37,9 @@ pub(crate) fn encode_attributes(
     a: &PathAttributes,
     next_hop: Option<Ipv4Addr>,
     ctx: &SessionContext,
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
 ) -> Result<Option<usize>, EncodeError> {
-    let mut w = Writer { out, unknown: a.unknown.iter().peekable() };
+    let mut w = Writer { out, unknown: &a.unknown };
     let mut next_hop_at = None;
 
     let origin = match a.origin {
@@ -101,8 +99,9 @@ pub(crate) fn encode_attributes(
 
 /// Writes known attributes and lets the unknown ones in where their code belongs.
 struct Writer<'a> {
-    out: &'a mut BytesMut,
-    unknown: std::iter::Peekable<std::slice::Iter<'a, UnknownAttribute>>,
+    out: &'a mut Vec<u8>,
+    /// Those not written yet.
+    unknown: &'a [UnknownAttribute],
 }
 
 impl Writer<'_> {
@@ -122,11 +121,11 @@ impl Writer<'_> {
         self.unknown_below(Some(code))?;
         put_header(self.out, OPTIONAL_TRANSITIVE, code, if four_octet { 8 } else { 6 })?;
         if four_octet {
-            self.out.put_u32(a.asn.0);
+            self.out.extend_from_slice(&a.asn.0.to_be_bytes());
         } else {
-            self.out.put_u16(a.asn.as_two_octet());
+            self.out.extend_from_slice(&a.asn.as_two_octet().to_be_bytes());
         }
-        self.out.put_slice(&a.address.octets());
+        self.out.extend_from_slice(&a.address.octets());
         Ok(())
     }
 
@@ -143,13 +142,17 @@ impl Writer<'_> {
         }
         self.unknown_below(Some(code))?;
         put_header(self.out, flags, code, list.len() * N)?;
-        list.iter().for_each(|e| self.out.put_slice(&one(e)));
+        self.out.reserve(list.len() * N);
+        list.iter().for_each(|e| self.out.extend_from_slice(&one(e)));
         Ok(())
     }
 
     fn unknown_below(&mut self, code: Option<u8>) -> Result<(), EncodeError> {
-        while let Some(u) = self.unknown.next_if(|u| code.is_none_or(|c| u.code < c)) {
+        while let Some((u, rest)) = self.unknown.split_first()
+            && code.is_none_or(|c| u.code < c)
+        {
             put(self.out, u.flags, u.code, &u.value)?;
+            self.unknown = rest;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ pub(crate) mod encode;
 pub mod table;
 
 pub use as_path::{AsPath, AsPathSegment, AsPathSegmentType};
-pub use canonical::{decode_canonical, encode_canonical};
+pub use canonical::{decode_canonical, decode_canonical_into, encode_canonical};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 
 use bytes::Bytes;

@@ -25,7 +25,7 @@ pub struct AttributeBlock {
     family: Family,
     /// The beginning of MP_REACH_NLRI's value (AFI, SAFI, next hop, reserved octet), if the routes go there, and the
     /// attributes after it.
-    octets: Bytes,
+    octets: Box<[u8]>,
     /// Octets of the first part; zero: the routes go into the NLRI field.
     reach: usize,
     /// Where the next hop's address stands.
@@ -41,28 +41,39 @@ impl AttributeBlock {
         attrs: &PathAttributes,
         ctx: &SessionContext,
     ) -> Result<AttributeBlock, EncodeError> {
+        AttributeBlock::with_room(family, next_hop, attrs, ctx, &mut Vec::with_capacity(128))
+    }
+
+    /// As [`AttributeBlock::new`], with room that serves again for the next one.
+    pub fn with_room(
+        family: Family,
+        next_hop: &NextHop,
+        attrs: &PathAttributes,
+        ctx: &SessionContext,
+        out: &mut Vec<u8>,
+    ) -> Result<AttributeBlock, EncodeError> {
+        out.clear();
         let codec = codec(family).ok_or(EncodeError::UnsupportedFamily(family))?;
-        let mut out = BytesMut::with_capacity(128);
         let classic = match *next_hop {
             NextHop::V4(address) if family == Family::IPV4_UNICAST => Some(address),
             _ => None,
         };
         let mut next_hop_at = 0;
         if classic.is_none() {
-            put_family(family, &mut out);
-            out.put_u8(0);
+            let mut address = BytesMut::new();
+            codec.encode_next_hop(next_hop, ctx.extended_next_hop.contains(&family), &mut address)?;
+            let length = u8::try_from(address.len()).map_err(|_| EncodeError::FieldTooLong("the next hop"))?;
+            out.extend_from_slice(&family.afi.0.to_be_bytes());
+            out.extend_from_slice(&[family.safi.0, length]);
             next_hop_at = out.len();
-            codec.encode_next_hop(next_hop, ctx.extended_next_hop.contains(&family), &mut out)?;
-            let length = out.len() - next_hop_at;
-            let length = u8::try_from(length).map_err(|_| EncodeError::FieldTooLong("the next hop"))?;
-            out.iter_mut().skip(next_hop_at - 1).take(1).for_each(|octet| *octet = length);
-            out.put_u8(0);
+            out.extend_from_slice(&address);
+            out.push(0);
         }
         let reach = out.len();
-        if let Some(at) = encode_attributes(attrs, classic, ctx, &mut out)? {
+        if let Some(at) = encode_attributes(attrs, classic, ctx, out)? {
             next_hop_at = at;
         }
-        Ok(AttributeBlock { family, octets: out.freeze(), reach, next_hop_at })
+        Ok(AttributeBlock { family, octets: out.as_slice().into(), reach, next_hop_at })
     }
 
     /// Octets of a message beside its routes, about.
@@ -282,18 +293,24 @@ fn each_message<S>(
         // The message under way and where its entries begin.
         let mut message: Option<(S, usize)> = None;
         for n in nlri {
-            let len = codec.nlri_len(&n, add_path)?;
-            if len > room {
-                return Err(EncodeError::TooLong);
+            // Written before it is known to fit: one that does not is the first of the next message.
+            let before = out.len();
+            if message.is_some() {
+                codec.encode_nlri(&n, add_path, out)?;
             }
-            if let Some((state, _)) = message.take_if(|(_, from)| out.len() - *from + len > room) {
+            if let Some((state, _)) = message.take_if(|(_, from)| out.len() - *from > room) {
+                out.truncate(before);
                 close(out, state)?;
             }
             if message.is_none() {
                 let state = open(out);
-                message = Some((state, out.len()));
+                let from = out.len();
+                codec.encode_nlri(&n, add_path, out)?;
+                if out.len() - from > room {
+                    return Err(EncodeError::TooLong);
+                }
+                message = Some((state, from));
             }
-            codec.encode_nlri(&n, add_path, out)?;
         }
         message.map_or(Ok(()), |(state, _)| close(out, state))
     };
