@@ -64,15 +64,10 @@ impl ExportProfile {
         Ok(())
     }
 
-    /// The attributes to send with a route that [`ExportProfile::judge`] let through. They depend on source and
+    /// Makes of them the attributes to send with a route that [`ExportProfile::judge`] let through. They depend on source and
     /// attributes, not on the prefix, so routes that share these share the answer.
-    pub fn attributes(
-        &self,
-        speaker: &SpeakerConfig,
-        source: &RouteSource<'_>,
-        attributes: PathAttributes,
-    ) -> PathAttributes {
-        change(&ChangeContext { speaker, profile: self, source }, attributes, |_| {})
+    pub fn attributes(&self, speaker: &SpeakerConfig, source: &RouteSource<'_>, attributes: &mut PathAttributes) {
+        change(&ChangeContext { speaker, profile: self, source }, attributes, |_| {});
     }
 }
 
@@ -392,7 +387,7 @@ pub const CHANGES: &[Change<ExportChange>] = &[
             // RFC 7947 §2.2.2: a route server does not.
             let prepend = c.profile.ebgp() && !c.profile.brokers(c.source);
             if prepend {
-                a.as_path = a.as_path.prepend(c.speaker.local_as, 1 + usize::from(c.profile.prepend));
+                a.as_path.put_in_front(c.speaker.local_as, 1 + usize::from(c.profile.prepend));
             }
             prepend
         },
@@ -499,13 +494,12 @@ pub const CHANGES: &[Change<ExportChange>] = &[
 
 pub(super) fn change(
     context: &ChangeContext<'_>,
-    mut attributes: PathAttributes,
+    attributes: &mut PathAttributes,
     mut seen: impl FnMut(&Change<ExportChange>),
-) -> PathAttributes {
+) {
     for row in CHANGES {
-        if (row.apply)(context, &mut attributes) {
+        if (row.apply)(context, attributes) {
             seen(row);
         }
     }
-    attributes
 }

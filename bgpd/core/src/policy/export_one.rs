@@ -50,7 +50,8 @@ fn walk(
     };
     explain(RULES, ask, &mut steps);
     let mut changes = Vec::new();
-    let sent = change(&ChangeContext { speaker, profile: &profile, source }, attributes.clone(), |row| {
+    let mut sent = attributes.clone();
+    change(&ChangeContext { speaker, profile: &profile, source }, &mut sent, |row| {
         changes.push(ExplainStep { rule: row.id, clause: row.clause, pass: true, detail: row.sentence.to_owned() });
     });
     let next_hop = of_set.exported_next_hop().and_then(|n| target.next_hop(family, n));

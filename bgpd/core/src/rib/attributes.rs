@@ -10,7 +10,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use bgp_wire::attr::{decode_canonical, encode_canonical};
+use bgp_wire::attr::{decode_canonical_into, encode_canonical};
 use bgp_wire::{Origin, PathAttributes};
 use net_types::Asn;
 
@@ -134,6 +134,7 @@ pub(super) struct AttrPool {
     hasher: FoldState,
     scratch: Vec<u8>,
     unused_next_hops: Vec<NextHopId>,
+    freed: Vec<AttrId>,
 }
 
 /// The bits the index needs out of the 32 that the head keeps.
@@ -150,6 +151,7 @@ impl AttrPool {
             hasher: FoldState::new(seed),
             scratch: Vec::new(),
             unused_next_hops: Vec::new(),
+            freed: Vec::new(),
         }
     }
 
@@ -215,11 +217,17 @@ impl AttrPool {
         self.index.remove(spread(hash), id.index());
         self.heads.free(id.index());
         self.unused_next_hops.push(next_hop);
+        self.freed.push(id);
     }
 
     /// A next hop, named once for each set of it that went.
     pub(super) fn poll_unused_next_hop(&mut self) -> Option<NextHopId> {
         self.unused_next_hops.pop()
+    }
+
+    /// A set whose number may be another's from now on.
+    pub(super) fn poll_freed(&mut self) -> Option<AttrId> {
+        self.freed.pop()
     }
 
     /// What the decision process looks at.
@@ -229,14 +237,20 @@ impl AttrPool {
 
     /// The attributes as a value.
     pub(super) fn decode(&self, id: AttrId) -> PathAttributes {
-        let Some(head) = self.head(id) else { return PathAttributes::default() };
-        let rest = decode_canonical(self.octets.get(head.octets)).unwrap_or_default();
-        PathAttributes {
-            origin: head.origin,
-            med: (head.flags & HAS_MED != 0).then_some(head.med),
-            local_pref: (head.flags & HAS_LOCAL_PREF != 0).then_some(head.local_pref),
-            ..rest
+        let mut attributes = PathAttributes::default();
+        self.decode_into(id, &mut attributes);
+        attributes
+    }
+
+    /// As [`AttrPool::decode`], into attributes that are all absent.
+    pub(super) fn decode_into(&self, id: AttrId, into: &mut PathAttributes) {
+        let Some(head) = self.head(id) else { return };
+        if decode_canonical_into(self.octets.get(head.octets), into).is_none() {
+            *into = PathAttributes::default();
         }
+        into.origin = head.origin;
+        into.med = (head.flags & HAS_MED != 0).then_some(head.med);
+        into.local_pref = (head.flags & HAS_LOCAL_PREF != 0).then_some(head.local_pref);
     }
 
     /// Distinct sets held.

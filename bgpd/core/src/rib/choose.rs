@@ -281,7 +281,8 @@ impl LocRib {
     pub(super) fn exportable(&self, id: DestId) -> Offer {
         let Some(slot) = self.table.get(id) else { return Offer::Withdrawn };
         let Some(path) = slot.best() else { return Offer::Withdrawn };
-        let (Ok(set), Some((generation, _))) = (self.verdicts.post(path.verdict), self.sources.resolve(path.source))
+        let (Ok(set), Some((generation, path_id))) =
+            (self.verdicts.post(path.verdict), self.sources.resolve(path.source))
         else {
             return Offer::Withdrawn;
         };
@@ -296,6 +297,7 @@ impl LocRib {
                 FibState::Failed => return Offer::Withdrawn,
             }
         }
-        self.export_source(path).map_or(Offer::Withdrawn, |source| Offer::Route { set, source })
+        let source = if generation.peer() == PeerId::LOCAL { path_id } else { generation.identity };
+        Offer::Route { set, source }
     }
 }

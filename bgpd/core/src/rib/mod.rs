@@ -97,8 +97,6 @@ pub struct Rib {
     restart_complete: Option<bool>,
     /// End-of-RIB waits for the kernel until then.
     first_wants_until: Option<Monotime>,
-    /// Neighbours that were told everything: asked again when there is more.
-    caught_up: BTreeSet<PeerId>,
 }
 
 impl Rib {
@@ -118,7 +116,6 @@ impl Rib {
             deciding: None,
             restart_complete: None,
             first_wants_until: None,
-            caught_up: BTreeSet::new(),
         }
     }
 
@@ -173,14 +170,12 @@ impl Rib {
         let session = Session::new(info, &self.loc.connected_table);
         self.out.add_peer(&session.info.config, &session.facts);
         self.resume(now, id, session);
-        self.caught_up.insert(id);
         self.flush(now);
     }
 
     /// A session ended. `retain`: the neighbour is restarting gracefully (RFC 4724 §4.2).
     pub fn peer_down(&mut self, now: Monotime, id: PeerId, retain: Option<Retain>) {
         self.out.remove_peer(id);
-        self.caught_up.remove(&id);
         self.retain_or_drop(now, id, retain);
         self.flush(now);
     }
@@ -342,26 +337,20 @@ impl Rib {
     /// A neighbour that has been told everything ([`Rib::next_updates`] gave `None`, or its session is new) and for which
     /// there is now more. Each is named once; ask [`Rib::next_updates`] until it gives `None`, as its socket takes it.
     pub fn poll_ready_peer(&mut self) -> Option<PeerId> {
-        let id = self.ready_peer()?;
-        self.caught_up.remove(&id);
-        Some(id)
+        if self.may_send() { self.out.poll_ready() } else { None }
     }
 
     /// True if [`Rib::poll_ready_peer`] would name one.
     pub fn has_ready_peer(&self) -> bool {
-        self.ready_peer().is_some()
-    }
-
-    fn ready_peer(&self) -> Option<PeerId> {
-        self.caught_up.iter().copied().find(|id| self.may_send() && self.out.has_pending(*id))
+        self.may_send() && self.out.has_ready()
     }
 
     /// Whole messages for a neighbour, about `budget_bytes` of them; `None`: it has been told everything, or the slice of the
     /// table that one call looks at held nothing for it ([`Rib::poll_ready_peer`] names it again then).
     pub fn next_updates(&mut self, _now: Monotime, id: PeerId, budget_bytes: usize) -> Option<Outgoing> {
         let outgoing = if self.may_send() { self.out.next_updates(&mut self.loc, id, budget_bytes) } else { None };
-        if outgoing.is_none() && self.loc.peers.get(&id).is_some_and(|p| p.up) {
-            self.caught_up.insert(id);
+        if outgoing.is_none() {
+            self.out.wait(id);
         }
         self.free_idle();
         outgoing
@@ -414,6 +403,7 @@ impl Rib {
             self.out.mark_changed(id);
         }
         self.loc.changed = changed;
+        self.out.forget_freed(&mut self.loc);
     }
 
     /// Frees destinations that nothing needs any more.

@@ -24,8 +24,8 @@ impl View for LocRib {
         self.identities.source(source, &self.speaker)
     }
 
-    fn attributes(&self, set: AttrId) -> PathAttributes {
-        self.pool.decode(set)
+    fn attributes(&self, set: AttrId, into: &mut PathAttributes) {
+        self.pool.decode_into(set, into);
     }
 
     fn next_hop(&self, set: AttrId) -> NextHop {
@@ -44,5 +44,9 @@ impl View for LocRib {
 
     fn release(&mut self, set: AttrId) {
         self.pool.release(set);
+    }
+
+    fn poll_freed(&mut self) -> Option<AttrId> {
+        self.pool.poll_freed()
     }
 }

@@ -45,14 +45,20 @@ impl Bitmap {
     /// Puts it in; true if it was not there.
     pub(super) fn insert(&mut self, dest: DestId) -> bool {
         let (chunk, _, bit) = place(dest);
-        let chunks = self.family_mut(dest);
-        if chunks.len() <= chunk {
-            chunks.resize_with(chunk + 1, || None);
-        }
-        if let Some(chunk) = chunks.get_mut(chunk) {
-            chunk.get_or_insert_with(|| Box::new([0; WORDS]));
-        }
-        let Some(word) = self.word_mut(dest) else { return false };
+        let word = match self.word_mut(dest) {
+            Some(word) => word,
+            None => {
+                let chunks = self.family_mut(dest);
+                if chunks.len() <= chunk {
+                    chunks.resize_with(chunk + 1, || None);
+                }
+                if let Some(chunk) = chunks.get_mut(chunk) {
+                    *chunk = Some(Box::new([0; WORDS]));
+                }
+                let Some(word) = self.word_mut(dest) else { return false };
+                word
+            }
+        };
         let new = *word & bit == 0;
         *word |= bit;
         new

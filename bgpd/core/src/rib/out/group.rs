@@ -8,17 +8,20 @@ use net_types::Family;
 use super::log::{Log, low};
 use super::look::{Key, Look, Looks};
 use super::marks::Marks;
-use super::member::{From, Member, WalkKind};
+use super::member::{From, Member, Members, WalkKind};
 use super::pass::Pass;
 use super::plan::{Encoded, Plan, encode};
-use super::states::{State, States};
+use super::states::States;
 use super::{Offer, View};
 use crate::config::SpeakerConfig;
-use crate::policy::ExportProfile;
+use crate::policy::{ExportProfile, SourceKind};
 use crate::rib::{AttrId, DestId, PeerId};
 
 /// Encoded plans kept for members that ask for the same.
 const BATCHES: usize = 16;
+
+/// Room for the attributes of a message that is kept.
+const ROOM: usize = 4096;
 
 /// A buffer that others may be given.
 #[derive(Debug)]
@@ -50,9 +53,7 @@ pub(super) struct Group {
     speaker: Arc<SpeakerConfig>,
     /// Only the last one's pass moves; what an earlier one's has not come to is still in that earlier form.
     older: Vec<Older>,
-    pub(super) members: BTreeMap<PeerId, Member>,
-    /// The member that is pulling and therefore not in `members`.
-    pub(super) pulling: Option<PeerId>,
+    pub(super) members: Members,
     /// Members that left for another group and hold what this one told them up to a position, until they are brought there.
     pub(super) ghosts: BTreeMap<PeerId, u64>,
     /// Nobody is left but ghosts: the table stands still, and nobody joins.
@@ -65,7 +66,13 @@ pub(super) struct Group {
     /// Destinations whose next judgement is news whatever it is, since what was said cannot be known.
     unsure: BTreeSet<DestId>,
     pub(super) log: Log,
+    /// Every member has been told what is in the log up to here; the greatest number: not known.
+    pub(super) told: u64,
+    /// There may be something for a member that waits.
+    pub(super) stirred: bool,
     looks: Looks,
+    /// Room for octets on their way.
+    room: Vec<u8>,
     batches: VecDeque<Batch>,
     /// Destinations that are perhaps not held any more.
     pub(super) released: Vec<DestId>,
@@ -73,11 +80,12 @@ pub(super) struct Group {
     pub(super) arrived: Vec<(PeerId, u32)>,
 }
 
-/// Answers that serve again while the RIB stands still.
-#[derive(Default)]
+/// Answers that serve again while the RIB stands still: consecutive destinations mostly share their attributes.
+#[derive(Default, Debug)]
 pub(super) struct Recent {
     judged: Option<(Key, Option<Arc<Look>>)>,
-    old: Option<(Key, Option<Arc<Look>>)>,
+    /// An old look, a new one, and whether nobody could tell them apart.
+    compared: Option<(Key, Key, bool)>,
 }
 
 impl Group {
@@ -87,8 +95,7 @@ impl Group {
             profile,
             speaker,
             older: Vec::new(),
-            members: BTreeMap::new(),
-            pulling: None,
+            members: Members::default(),
             ghosts: BTreeMap::new(),
             retired: false,
             states: States::default(),
@@ -96,7 +103,10 @@ impl Group {
             marks: Marks::default(),
             unsure: BTreeSet::new(),
             log: Log::default(),
+            told: u64::MAX,
+            stirred: false,
             looks: Looks::default(),
+            room: Vec::new(),
             batches: VecDeque::new(),
             released: Vec::new(),
             arrived: Vec::new(),
@@ -116,6 +126,7 @@ impl Group {
     pub(super) fn mark(&mut self, dest: DestId) {
         if !self.retired && !self.profile.is_silent() && self.has_family(dest.family()) && !self.is_ahead(dest) {
             self.marks.insert(dest);
+            self.stirred = true;
         }
     }
 
@@ -134,6 +145,7 @@ impl Group {
         if self.fill.is_some() {
             self.older.push(Older { speaker, pass: None });
         }
+        self.stirred = true;
         self.forms_changed();
     }
 
@@ -166,11 +178,25 @@ impl Group {
     /// The look of a route; `None`: not to be had any more, or policy keeps it in.
     pub(super) fn look<V: View>(&mut self, view: &V, key: Key) -> Option<Arc<Look>> {
         if let Some(known) = self.looks.get(&key) {
-            return Some(Arc::clone(known));
+            return known.cloned();
         }
-        let look = Arc::new(Look::new(view, &self.profile, self.speaker(key.form), key)?);
-        self.looks.put(key, Arc::clone(&look));
-        Some(look)
+        let look = self.make_look(view, key).map(Arc::new);
+        self.looks.put(key, look.clone());
+        look
+    }
+
+    fn make_look<V: View>(&mut self, view: &V, key: Key) -> Option<Look> {
+        let mut room = std::mem::take(&mut self.room);
+        let look = Look::new(view, &self.profile, self.speaker(key.form), key, &mut room);
+        if room.capacity() <= ROOM {
+            self.room = room;
+        }
+        look
+    }
+
+    /// The number of a set may be another's from now on.
+    pub(super) fn forget(&mut self, set: AttrId) {
+        self.looks.forget(set);
     }
 
     /// What a member that left holds of a destination, if it is known.
@@ -182,10 +208,11 @@ impl Group {
     }
 
     /// Takes a neighbour in.
-    pub(super) fn join(&mut self, peer: PeerId, mut member: Member, kind: WalkKind) {
+    pub(super) fn join(&mut self, peer: PeerId, mut member: Box<Member>, kind: WalkKind) {
         member.position = self.log.end();
         member.start(kind, self.marks.end());
-        self.members.insert(peer, member);
+        self.members.put(peer, member);
+        self.stirred = true;
     }
 
     pub(super) fn refresh(&mut self, peer: PeerId, family: Family) {
@@ -193,26 +220,38 @@ impl Group {
         if !self.has_family(family) {
             return;
         }
-        if let Some(m) = self.members.get_mut(&peer) {
+        self.stirred = true;
+        if let Some(m) = self.members.get_mut(peer) {
             m.walk(WalkKind::Refresh { enhanced: m.enhanced_refresh }, Some(family), mark);
         }
     }
 
     /// Nothing is left to tell this neighbour.
-    pub(super) fn is_idle(&self, peer: PeerId) -> bool {
-        self.marks.is_empty()
+    pub(super) fn is_idle(&self, member: &Member) -> bool {
+        self.marks.is_empty() && self.older.is_empty() && member.position == self.log.end() && member.walks.is_empty()
+    }
+
+    /// Members that wait and for which there is something.
+    pub(super) fn ready(&self) -> impl Iterator<Item = PeerId> {
+        self.members.iter().filter(|(_, m)| m.waiting && !self.is_idle(m)).map(|(peer, _)| peer)
+    }
+
+    /// The one member, who was told everything so far, may be told what is judged as it is judged: a log is for others, and
+    /// for what a walk has not come to.
+    pub(super) fn is_alone(&self, member: &Member) -> bool {
+        self.members.len() == 1
+            && self.ghosts.is_empty()
             && self.older.is_empty()
-            && self.members.get(&peer).is_none_or(|m| m.position == self.log.end() && m.walks.is_empty())
+            && member.walks.is_empty()
+            && member.position == self.log.end()
     }
 
     /// A destination must not become another prefix's.
     pub(super) fn holds(&self, dest: DestId) -> bool {
-        self.states.contains(dest)
-            || self.marks.contains(dest)
-            || self.members.values().any(|m| m.carried && m.held.contains(dest))
+        self.states.contains(dest) || self.marks.contains(dest) || self.members.carry(dest)
     }
 
-    fn maybe_released(&mut self, dest: DestId) {
+    pub(super) fn maybe_released(&mut self, dest: DestId) {
         if !self.holds(dest) {
             self.released.push(dest);
         }
@@ -233,8 +272,8 @@ impl Group {
                 self.forms_changed();
                 break;
             };
-            if !fill.is_ahead(dest) {
-                self.judge_one(view, dest, &mut recent, true);
+            if !fill.is_ahead(dest) && self.judge_one(view, dest, &mut recent) {
+                self.note(dest);
             }
             if let Some(pass) = self.older.last_mut().and_then(|o| o.pass.as_mut()) {
                 pass.step();
@@ -246,138 +285,131 @@ impl Group {
         {
             if self.is_ahead(dest) {
                 self.maybe_released(dest);
-            } else {
-                self.judge_one(view, dest, &mut recent, true);
+            } else if self.judge_one(view, dest, &mut recent) {
+                self.note(dest);
             }
             judged += 1;
         }
         judged
     }
 
-    /// The first judgement of the destination that a walk has come to; false if it must wait.
-    pub(super) fn fill<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent) -> bool {
-        if !self.older.is_empty() || self.fill.as_ref().and_then(Pass::next) != Some(dest) {
-            return false;
-        }
-        self.judge_one(view, dest, recent, false);
+    /// A walk that has come there may make the first judgement of it.
+    pub(super) fn is_next_to_fill(&self, dest: DestId) -> bool {
+        self.older.is_empty() && self.fill.as_ref().and_then(Pass::next) == Some(dest)
+    }
+
+    /// The first judgement of the destination that a walk has come to.
+    pub(super) fn fill<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent) {
+        self.judge_one(view, dest, recent);
         if let Some(fill) = &mut self.fill {
             fill.step();
         }
-        true
     }
 
-    fn judge_one<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent, news: bool) {
-        let state = self.states.get(dest);
+    /// Judges a destination and keeps what comes of it; true if that is news to somebody.
+    pub(super) fn judge_one<V: View>(&mut self, view: &mut V, dest: DestId, recent: &mut Recent) -> bool {
+        let old = self.states.get(dest).route();
         let offer = view.offer(dest);
         let new = match offer {
             Offer::Route { set, source } => {
-                let key = Key { set, source, v4: dest.is_v4(), form: 0 };
-                let look = self.judged(view, key, recent);
-                let speaker = &self.speaker;
-                let passes = |l: &Arc<Look>| self.profile.judge_prefix(speaker, l.kind, || view.prefix(dest)).is_ok();
-                look.filter(passes).map(|l| (key, l))
+                let kind = self.judged(view, Key { set, source, v4: dest.is_v4(), form: 0 }, recent);
+                let passes =
+                    |k: &SourceKind| self.profile.judge_prefix(&self.speaker, *k, || view.prefix(dest)).is_ok();
+                kind.filter(passes).map(|_| (set, source))
             }
             Offer::Withdrawn => None,
             // What was said stays; the RIB marks the destination again when the wait is over.
             Offer::Pending => {
-                if state.set().is_some() && self.form(dest) != 0 {
+                if old.is_some() && self.form(dest) != 0 {
                     self.unsure.insert(dest);
                 }
-                return;
+                return false;
             }
         };
-        let route = new.as_ref().map(|(key, _)| (key.set, key.source));
         let unsure = !self.unsure.is_empty() && self.unsure.remove(&dest);
-        let (old, same_form) = (state.route(), self.older.is_empty() || self.form(dest) == 0);
-        if old == route && same_form && !unsure {
-            if offer == Offer::Withdrawn {
-                self.maybe_released(dest);
-            }
-            return;
-        }
-        let same = match (old, &new) {
+        let unchanged = match (old, new) {
             (None, None) => true,
-            (Some(old), Some((_, new))) => !unsure && self.same(view, self.key(dest, old), new, recent),
+            (Some(old), Some(new)) if !unsure => {
+                let same_form = self.older.is_empty() || self.form(dest) == 0;
+                old == new && same_form || self.same(view, self.key(dest, old), recent)
+            }
             _ => false,
         };
-        self.put(view, dest, state, route);
-        if let Some((key, look)) = new {
-            self.looks.put(key, look);
+        if old != new {
+            self.put(view, dest, old.map(|(set, _)| set), new);
         }
-        if same || !news {
-            if offer == Offer::Withdrawn {
-                self.maybe_released(dest);
-            }
-            return;
+        if unchanged && new.is_none() && offer == Offer::Withdrawn {
+            self.maybe_released(dest);
         }
+        !unchanged
+    }
+
+    /// The next destination to judge, for a group of one ([`Group::is_alone`]): what comes of it is in no log, so no buffer of
+    /// before may serve again.
+    pub(super) fn next_alone(&mut self) -> Option<DestId> {
+        let dest = self.marks.pop()?;
+        self.batches.clear();
+        Some(dest)
+    }
+
+    /// Puts what was judged into the log.
+    fn note(&mut self, dest: DestId) {
+        self.stirred = true;
         let position = self.log.push(dest);
-        if let Some(entry) = self.states.entry(dest) {
-            entry.last = low(position);
-        }
-        if state.last != 0 {
-            let (superseded, states) = (self.log.position(state.last), &self.states);
+        let Some(entry) = self.states.entry(dest) else { return };
+        let before = std::mem::replace(&mut entry.last, low(position));
+        if before != 0 {
+            let (superseded, states) = (self.log.position(before), &self.states);
             self.log.supersede(superseded, |d| states.get(d).last);
         }
     }
 
     /// Keeps the route, with a reference to its set.
-    fn put<V: View>(&mut self, view: &mut V, dest: DestId, old: State, route: Option<(AttrId, u32)>) {
-        let (before, after) = (old.set(), route.map(|(set, _)| set));
-        if old.route() == route {
-            return;
-        }
+    fn put<V: View>(&mut self, view: &mut V, dest: DestId, old: Option<AttrId>, route: Option<(AttrId, u32)>) {
         if let Some(entry) = self.states.entry(dest) {
             entry.put(route);
         }
-        if before != after {
-            after.into_iter().for_each(|set| view.retain(set));
-            if let Some(set) = before {
-                self.looks.forget(set);
-                view.release(set);
-            }
+        let new = route.map(|(set, _)| set);
+        if old != new {
+            new.into_iter().for_each(|set| view.retain(set));
+            old.into_iter().for_each(|set| view.release(set));
         }
     }
 
-    /// The verdict on a route that is offered.
-    fn judged<V: View>(&mut self, view: &V, key: Key, recent: &mut Recent) -> Option<Arc<Look>> {
-        // Consecutive destinations mostly share their attributes: the last answer serves again.
-        if let Some((k, look)) = &recent.judged
-            && *k == key
+    /// The kind of the source of a route that is offered, if the verdict on it is good.
+    fn judged<V: View>(&mut self, view: &V, key: Key, recent: &mut Recent) -> Option<SourceKind> {
+        if recent.judged.as_ref().is_none_or(|(k, _)| *k != key) {
+            recent.judged = Some((key, self.look(view, key)));
+        }
+        recent.judged.as_ref().and_then(|(_, look)| Some(look.as_ref()?.kind))
+    }
+
+    /// True if no member could tell the route judged last from the old one.
+    fn same<V: View>(&mut self, view: &V, old: Key, recent: &mut Recent) -> bool {
+        let Some((key, Some(new))) = &recent.judged else { return false };
+        if let Some((o, n, same)) = recent.compared
+            && (o, n) == (old, *key)
         {
-            return look.clone();
+            return same;
         }
-        let look = match self.looks.get(&key) {
-            Some(look) => Some(Arc::clone(look)),
-            // Not kept yet: only a set that the table refers to keeps its number.
-            None => Look::new(view, &self.profile, &self.speaker, key).map(Arc::new),
-        };
-        recent.judged = Some((key, look.clone()));
-        look
-    }
-
-    /// True if no member could tell the new route from the old one.
-    fn same<V: View>(&mut self, view: &V, old: Key, new: &Look, recent: &mut Recent) -> bool {
-        let old = match &recent.old {
-            Some((k, look)) if *k == old => look.clone(),
-            _ => {
-                let look = self.look(view, old);
-                recent.old = Some((old, look.clone()));
-                look
-            }
-        };
         // Split horizon (RFC 4271 §9.2): a member that sent the one got nothing and gets the other.
-        let member = |peer: &PeerId| self.members.contains_key(peer) || self.pulling == Some(*peer);
-        old.is_some_and(|old| old.same_wire(new) && !old.sources(new).is_some_and(|s| s.iter().any(member)))
+        let old_look = self.look(view, old);
+        let same = old_look.is_some_and(|old| {
+            old.same_wire(new) && !old.sources(new).is_some_and(|s| s.iter().any(|p| self.members.contains(*p)))
+        });
+        recent.compared = Some((old, *key, same));
+        same
     }
 
     /// The plan's bytes, from the buffer of a member that said the same if there is one.
     pub(super) fn encoded<V: View>(&mut self, view: &V, plan: &Plan) -> Encoded {
-        let known = self.batches.iter().find(|b| plan.newest <= b.made_at && !plan.private && b.plan.says(plan));
+        let shared = self.members.len() > 1 && !plan.private;
+        let known = self.batches.iter().find(|b| shared && plan.newest <= b.made_at && b.plan.says(plan));
         if let Some(known) = known {
             return known.encoded.clone();
         }
         let encoded = encode(plan, view, self.profile.context());
-        if !self.members.is_empty() && !plan.private {
+        if shared {
             if self.batches.len() == BATCHES {
                 self.batches.pop_front();
             }
@@ -391,6 +423,7 @@ impl Group {
     pub(super) fn trim(&mut self) -> bool {
         let positions = self.members.values().map(|m| m.position).chain(self.ghosts.values().copied());
         let told = positions.min().unwrap_or(self.log.end());
+        self.told = told;
         let (states, mut newest, mut nothing) = (&mut self.states, 0, Vec::new());
         let more = self.log.trim(told, |position, dest| {
             let state = states.get(dest);
@@ -412,6 +445,11 @@ impl Group {
             self.looks.rest();
         }
         more
+    }
+
+    /// What [`Group::trim`] would forget is worth looking at after a member moved on from a position.
+    pub(super) fn is_to_trim(&self, from: u64) -> bool {
+        from <= self.told && (self.looks.are_many() || !self.log.is_empty() || !self.batches.is_empty())
     }
 
     /// Nobody needs it any more.

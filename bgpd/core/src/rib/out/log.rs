@@ -51,6 +51,11 @@ impl Log {
         self.end
     }
 
+    /// No entry is kept, of those that count or others.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.len() <= 1 && self.chunks.front().is_none_or(|c| c.entries.is_empty())
+    }
+
     /// Entries that count.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bgp_wire::update::AttributeBlock;
-use bgp_wire::{AsPath, NextHop};
+use bgp_wire::{AsPath, NextHop, PathAttributes};
 use net_types::{Family, RouterId};
 
 use super::View;
@@ -51,13 +51,21 @@ pub(super) struct Look {
 
 impl Look {
     /// `None`: policy keeps such routes in, or nobody knows the source any more.
-    pub(super) fn new<V: View>(view: &V, profile: &ExportProfile, speaker: &SpeakerConfig, key: Key) -> Option<Look> {
+    /// `room` is for octets on their way.
+    pub(super) fn new<V: View>(
+        view: &V,
+        profile: &ExportProfile,
+        speaker: &SpeakerConfig,
+        key: Key,
+        room: &mut Vec<u8>,
+    ) -> Option<Look> {
         let source = view.source(key.source)?;
         let family = if key.v4 { Family::IPV4_UNICAST } else { Family::IPV6_UNICAST };
-        let attributes = view.attributes(key.set);
+        let mut attributes = PathAttributes::default();
+        view.attributes(key.set, &mut attributes);
         let next_hop = profile.judge(speaker, &source, family, &view.next_hop(key.set), &attributes).ok()?;
         let as_path = profile.checks_as_loop().then(|| attributes.as_path.clone());
-        let sent = profile.attributes(speaker, &source, attributes);
+        profile.attributes(speaker, &source, &mut attributes);
         let said = match next_hop {
             ExportNextHop::Own => profile.own_next_hop(family)?.placeholder(),
             ExportNextHop::Keep(next_hop) => next_hop,
@@ -67,8 +75,8 @@ impl Look {
             source: source.peer,
             next_hop,
             as_path,
-            originator_id: sent.originator_id,
-            block: AttributeBlock::new(family, &said, &sent, profile.context()).ok(),
+            originator_id: attributes.originator_id,
+            block: AttributeBlock::with_room(family, &said, &attributes, profile.context(), room).ok(),
         })
     }
 
@@ -102,26 +110,26 @@ impl Look {
 }
 
 /// Looks kept.
-const SLOTS: u32 = 4096;
+const SLOTS: u32 = 1024;
 /// Looks that stay when a group has nothing to do.
 const FEW: usize = 256;
 
-/// Looks by their set. A set whose number may be given to another one must be forgotten.
+/// Looks by their set, refusals too. A set whose number may be given to another one must be forgotten.
 #[derive(Default, Debug)]
 pub(super) struct Looks {
-    slots: Vec<Option<(Key, Arc<Look>)>>,
+    slots: Vec<Option<(Key, Option<Arc<Look>>)>>,
     used: usize,
 }
 
 impl Looks {
-    /// One that is kept.
-    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Look>> {
+    /// One that is kept, which may be that there is none.
+    pub(super) fn get(&self, key: &Key) -> Option<Option<&Arc<Look>>> {
         let (known, look) = self.slots.get((key.set.get() % SLOTS) as usize)?.as_ref()?;
-        (known == key).then_some(look)
+        (known == key).then_some(look.as_ref())
     }
 
     /// Keeps one, in the place of another.
-    pub(super) fn put(&mut self, key: Key, look: Arc<Look>) {
+    pub(super) fn put(&mut self, key: Key, look: Option<Arc<Look>>) {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS as usize, || None);
         }
@@ -145,10 +153,16 @@ impl Looks {
         *self = Looks::default();
     }
 
+    /// Too many to keep while there is nothing to do.
+    pub(super) fn are_many(&self) -> bool {
+        self.used > FEW
+    }
+
     /// Forgets all if they are many.
     pub(super) fn rest(&mut self) {
-        if self.used > FEW {
-            self.clear();
+        if self.are_many() {
+            self.slots.fill_with(|| None);
+            self.used = 0;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One neighbour in its update group: where it stands, and which routes it holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use net_types::Family;
 
@@ -8,6 +8,7 @@ use super::OutCounters;
 use super::bitmap::Bitmap;
 use super::pass::Pass;
 use crate::policy::ExportTarget;
+use crate::rib::{DestId, PeerId};
 
 /// A pass over the whole table, for one neighbour.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub(super) struct Member {
     pub(super) carried: bool,
     /// That group, where what it said can be compared.
     pub(super) from: Option<From>,
+    /// It was told everything, or nothing yet: whoever serves it waits to hear that there is more.
+    pub(super) waiting: bool,
 }
 
 impl Member {
@@ -99,6 +102,7 @@ impl Member {
             counters: Default::default(),
             carried: false,
             from: None,
+            waiting: true,
         }
     }
 
@@ -130,5 +134,71 @@ impl Member {
             return;
         }
         self.walks.push_back(Walk::new(kind, family, mark));
+    }
+}
+
+/// The neighbours of a group.
+#[derive(Default, Debug)]
+pub(super) struct Members {
+    /// The one that is pulling is taken out of its box's place; it is a member all the same.
+    by_peer: BTreeMap<PeerId, Option<Box<Member>>>,
+    /// How many of those in their places are [`Member::carried`].
+    carriers: usize,
+}
+
+impl Members {
+    pub(super) fn get(&self, peer: PeerId) -> Option<&Member> {
+        self.by_peer.get(&peer)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Member> {
+        self.by_peer.get_mut(&peer)?.as_deref_mut()
+    }
+
+    /// Takes a neighbour in, or back to its place.
+    pub(super) fn put(&mut self, peer: PeerId, member: Box<Member>) {
+        self.carriers += usize::from(member.carried);
+        self.by_peer.insert(peer, Some(member));
+    }
+
+    /// Takes a member out of its place, which stays.
+    pub(super) fn take(&mut self, peer: PeerId) -> Option<Box<Member>> {
+        let member = self.by_peer.get_mut(&peer)?.take()?;
+        self.carriers -= usize::from(member.carried);
+        Some(member)
+    }
+
+    pub(super) fn remove(&mut self, peer: PeerId) -> Option<Box<Member>> {
+        let member = self.take(peer);
+        self.by_peer.remove(&peer);
+        member
+    }
+
+    pub(super) fn contains(&self, peer: PeerId) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
+    /// How many, whether in their places or not.
+    pub(super) fn len(&self) -> usize {
+        self.by_peer.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_peer.is_empty()
+    }
+
+    /// Those in their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Member)> {
+        self.by_peer.iter().filter_map(|(peer, m)| Some((*peer, m.as_deref()?)))
+    }
+
+    /// Those in their places.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Member> {
+        self.by_peer.values().filter_map(Option::as_deref)
+    }
+
+    /// True if one holds this, told by another group.
+    pub(super) fn carry(&self, dest: DestId) -> bool {
+        self.carriers > 0 && self.values().any(|m| m.carried && m.held.contains(dest))
     }
 }

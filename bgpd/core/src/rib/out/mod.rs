@@ -3,7 +3,7 @@
 //! The way of a route: the RIB calls [`AdjRibOut::mark_changed`] and nothing else happens. When a neighbour's socket can
 //! take bytes, [`AdjRibOut::next_updates`] judges what was marked (once per group: [`ExportProfile`]), puts what really
 //! changed at the end of the group's log, and makes messages of all that this neighbour has not been told: withdrawals
-//! first, then each attribute set once with all its routes. The session's task puts its own next hop into its copy
+//! first, then each attribute set once with all its routes. A group of one neighbour that is up to date does without the log. The session's task puts its own next hop into its copy
 //! ([`Outgoing::into_bytes`]).
 //!
 //! What is kept: per group twelve octets a destination (the set and the source of what is exported, not what it looks like:
@@ -51,6 +51,7 @@ use crate::rib::{AttrId, DestId, PeerId};
 use bitmap::Bitmap;
 use group::Group;
 use member::{From, Member, WalkKind};
+use pull::Run;
 
 pub use outgoing::Outgoing;
 
@@ -83,8 +84,8 @@ pub trait View {
     /// The source of that number; the same number never stands for anything else. `None`: its paths are gone or going, and
     /// their destinations are marked.
     fn source(&self, source: u32) -> Option<RouteSource<'_>>;
-    /// The attributes of a set.
-    fn attributes(&self, set: AttrId) -> PathAttributes;
+    /// Puts the attributes of a set into attributes that are all absent.
+    fn attributes(&self, set: AttrId, into: &mut PathAttributes);
     /// The next hop of a set, as received.
     fn next_hop(&self, set: AttrId) -> NextHop;
     /// Every number of a destination (of IPv6 or IPv4) has an index below this.
@@ -93,6 +94,8 @@ pub trait View {
     fn retain(&mut self, set: AttrId);
     /// Once less.
     fn release(&mut self, set: AttrId);
+    /// A set that nobody referred to any more: its number may be another's by now.
+    fn poll_freed(&mut self) -> Option<AttrId>;
 }
 
 /// Counters of one neighbour and family.
@@ -123,14 +126,18 @@ pub struct AdvertisedRoute {
 #[derive(Debug)]
 pub struct AdjRibOut {
     speaker: Arc<SpeakerConfig>,
-    groups: BTreeMap<u32, Box<Group>>,
-    next_group: u32,
+    /// By number; `None`: free.
+    groups: Vec<Option<Box<Group>>>,
     peers: BTreeMap<PeerId, u32>,
     /// Groups that are over, until all they hold is given back.
     dissolving: Vec<Group>,
     /// What members that left held and no group of theirs knew yet.
     left: Vec<Bitmap>,
     released: VecDeque<DestId>,
+    /// Neighbours that waited and for which there may be more.
+    ready: VecDeque<PeerId>,
+    /// Room for a plan.
+    run: Run,
 }
 
 impl AdjRibOut {
@@ -138,12 +145,13 @@ impl AdjRibOut {
     pub fn new(speaker: Arc<SpeakerConfig>) -> AdjRibOut {
         AdjRibOut {
             speaker,
-            groups: BTreeMap::new(),
-            next_group: 0,
+            groups: Vec::new(),
             peers: BTreeMap::new(),
             dissolving: Vec::new(),
             left: Vec::new(),
             released: VecDeque::new(),
+            ready: VecDeque::new(),
+            run: Run::default(),
         }
     }
 
@@ -151,7 +159,7 @@ impl AdjRibOut {
     /// is forgotten first.
     pub fn add_peer(&mut self, neighbor: &NeighborConfig, session: &SessionFacts) {
         self.remove_peer(session.peer);
-        let member = Member::new(ExportTarget::new(neighbor, session), session.enhanced_refresh);
+        let member = Box::new(Member::new(ExportTarget::new(neighbor, session), session.enhanced_refresh));
         self.enter(ExportProfile::new(neighbor, session), member, WalkKind::Initial);
     }
 
@@ -160,10 +168,8 @@ impl AdjRibOut {
     pub fn change_peer(&mut self, neighbor: &NeighborConfig, session: &SessionFacts) {
         let peer = session.peer;
         let (profile, target) = (ExportProfile::new(neighbor, session), ExportTarget::new(neighbor, session));
-        let Some(group) = self.peers.get(&peer).and_then(|g| self.groups.get(g)) else {
-            return self.add_peer(neighbor, session);
-        };
-        let Some(member) = group.members.get(&peer) else { return };
+        let Some(group) = self.group(peer) else { return self.add_peer(neighbor, session) };
+        let Some(member) = group.members.get(peer) else { return };
         if group.profile == profile && member.target == target {
             return;
         }
@@ -184,7 +190,7 @@ impl AdjRibOut {
 
     /// The speaker's configuration changed: everything is judged again; only what comes out differently is sent.
     pub fn set_speaker(&mut self, speaker: Arc<SpeakerConfig>) {
-        self.groups.values_mut().for_each(|g| g.set_speaker(&speaker));
+        self.groups.iter_mut().flatten().for_each(|g| g.set_speaker(&speaker));
         self.speaker = speaker;
     }
 
@@ -199,55 +205,103 @@ impl AdjRibOut {
 
     /// The best path of this destination, or what policy makes of it, may have changed.
     pub fn mark_changed(&mut self, dest: DestId) {
-        self.groups.values_mut().for_each(|g| g.mark(dest));
+        self.groups.iter_mut().flatten().for_each(|g| g.mark(dest));
     }
 
     /// The neighbour sent a ROUTE-REFRESH request (RFC 2918 §4).
     pub fn refresh(&mut self, peer: PeerId, family: Family) {
-        if let Some(group) = self.peers.get(&peer).and_then(|g| self.groups.get_mut(g)) {
+        if let Some(group) = self.group_mut(peer) {
             group.refresh(peer, family);
         }
     }
 
     /// False if [`AdjRibOut::next_updates`] has nothing for this neighbour; true means that it is worth asking.
     pub fn has_pending(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).and_then(|g| self.groups.get(g)).is_some_and(|g| !g.is_idle(peer))
+        self.member(peer).is_some_and(|(g, m)| !g.is_idle(m))
+    }
+
+    /// The neighbour was told everything: [`AdjRibOut::poll_ready`] names it when there is more, as it does one whose session
+    /// is new.
+    pub fn wait(&mut self, peer: PeerId) {
+        if let Some(group) = self.group_mut(peer)
+            && let Some(member) = group.members.get_mut(peer)
+        {
+            member.waiting = true;
+            group.stirred = true;
+        }
+    }
+
+    /// A neighbour that waits and has something pending; it does not wait any more.
+    pub fn poll_ready(&mut self) -> Option<PeerId> {
+        loop {
+            while let Some(peer) = self.ready.pop_front() {
+                if self.is_ready(peer)
+                    && let Some(member) = self.group_mut(peer).and_then(|g| g.members.get_mut(peer))
+                {
+                    member.waiting = false;
+                    return Some(peer);
+                }
+            }
+            // Members are looked at only where something has happened since.
+            for group in self.groups.iter_mut().flatten().filter(|g| g.stirred) {
+                group.stirred = false;
+                self.ready.extend(group.ready());
+            }
+            if self.ready.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// True if [`AdjRibOut::poll_ready`] would name one.
+    pub fn has_ready(&self) -> bool {
+        let groups = self.groups.iter().flatten();
+        groups.filter(|g| g.stirred).any(|g| g.ready().next().is_some()) || self.ready.iter().any(|p| self.is_ready(*p))
+    }
+
+    fn is_ready(&self, peer: PeerId) -> bool {
+        self.member(peer).is_some_and(|(g, m)| m.waiting && !g.is_idle(m))
     }
 
     /// The next whole messages for a neighbour, about `budget` octets (at least one route); `None`: it has been told
     /// everything, or ([`AdjRibOut::has_pending`]) a slice of the work that one call does had nothing for it.
     pub fn next_updates<V: View>(&mut self, view: &mut V, peer: PeerId, budget: usize) -> Option<Outgoing> {
         let id = *self.peers.get(&peer)?;
-        let mut group = self.groups.remove(&id)?;
-        let outgoing = group.pull(view, peer, budget, &mut self.groups);
+        self.forget_freed(view);
+        let mut group = self.groups.get_mut(id as usize)?.take()?;
+        let outgoing = group.pull(view, &mut self.run, peer, budget, &mut self.groups);
         self.released.extend(group.released.drain(..));
         let arrived = std::mem::take(&mut group.arrived);
-        self.groups.insert(id, group);
+        if let Some(place) = self.groups.get_mut(id as usize) {
+            *place = Some(group);
+        }
         arrived.into_iter().for_each(|(peer, from)| self.forget_ghost(peer, from));
         outgoing
+    }
+
+    /// Forgets what is known of sets that are no more. To be called before a long list of them has come together.
+    pub fn forget_freed<V: View>(&mut self, view: &mut V) {
+        while let Some(set) = view.poll_freed() {
+            self.groups.iter_mut().flatten().for_each(|g| g.forget(set));
+        }
     }
 
     /// True as long as the number of a destination must not be given to another prefix. Whoever frees numbers asks when a
     /// destination has become empty, and again when [`AdjRibOut::poll_released`] names it.
     pub fn holds(&self, dest: DestId) -> bool {
-        self.groups.values().map(Box::as_ref).chain(&self.dissolving).any(|g| g.holds(dest))
+        self.groups.iter().flatten().map(Box::as_ref).chain(&self.dissolving).any(|g| g.holds(dest))
             || self.left.iter().any(|held| held.contains(dest))
     }
 
-    /// A destination that is not held any more, if it was.
+    /// A destination that was held and perhaps is not any more ([`AdjRibOut::holds`]).
     pub fn poll_released(&mut self) -> Option<DestId> {
-        while let Some(dest) = self.released.pop_front() {
-            if !self.holds(dest) {
-                return Some(dest);
-            }
-        }
-        None
+        self.released.pop_front()
     }
 
     /// A slice of what is to be cleared away; false: nothing is left to do.
     pub fn work<V: View>(&mut self, view: &mut V) -> bool {
         let mut more = false;
-        for group in self.groups.values_mut() {
+        for group in self.groups.iter_mut().flatten() {
             more |= group.trim();
             self.released.extend(group.released.drain(..));
         }
@@ -267,8 +321,7 @@ impl AdjRibOut {
 
     /// Counters of a neighbour, per family.
     pub fn counters(&self, peer: PeerId, family: Family) -> OutCounters {
-        let member = self.peers.get(&peer).and_then(|g| self.groups.get(g)?.members.get(&peer));
-        let [v4, v6] = member.map(|m| m.counters).unwrap_or_default();
+        let [v4, v6] = self.member(peer).map(|(_, m)| m.counters).unwrap_or_default();
         match family {
             Family::IPV4_UNICAST => v4,
             Family::IPV6_UNICAST => v6,
@@ -279,44 +332,54 @@ impl AdjRibOut {
     /// What a neighbour holds from us, in no order that means anything. A destination that changed and was not pulled yet is
     /// there as it will be; one that is about to be withdrawn is left out.
     pub fn advertised(&self, peer: PeerId) -> impl Iterator<Item = DestId> + '_ {
-        let group = self.peers.get(&peer).and_then(|g| self.groups.get(g));
-        let member = group.and_then(|g| Some((g, g.members.get(&peer)?)));
-        member.into_iter().flat_map(|(g, m)| m.held.iter().filter(|d| g.states.get(*d).route().is_some()))
+        self.member(peer).into_iter().flat_map(|(g, m)| m.held.iter().filter(|d| g.states.get(*d).route().is_some()))
     }
 
     /// True if [`AdjRibOut::advertised`] names it.
     pub fn holds_route(&self, peer: PeerId, dest: DestId) -> bool {
-        let group = self.peers.get(&peer).and_then(|g| self.groups.get(g));
-        let holds = |g: &Group| Some(g.members.get(&peer)?.held.contains(dest) && g.states.get(dest).route().is_some());
-        group.and_then(|g| holds(g)).unwrap_or(false)
+        self.member(peer).is_some_and(|(g, m)| m.held.contains(dest) && g.states.get(dest).route().is_some())
     }
 
     /// What a neighbour holds from us for one destination, with the attributes as sent.
     pub fn advertised_route<V: View>(&self, view: &V, peer: PeerId, dest: DestId) -> Option<AdvertisedRoute> {
-        let group = self.groups.get(self.peers.get(&peer)?)?;
-        let member = group.members.get(&peer).filter(|m| m.held.contains(dest))?;
+        let (group, member) = self.member(peer).filter(|(_, m)| m.held.contains(dest))?;
         let (set, source) = group.states.get(dest).route()?;
         let (source, speaker) = (view.source(source)?, group.speaker_of(dest));
-        let attributes = view.attributes(set);
+        let mut attributes = PathAttributes::default();
+        view.attributes(set, &mut attributes);
         let received = view.next_hop(set);
         let next_hop = group.profile.judge(speaker, &source, dest.family(), &received, &attributes).ok()?;
+        group.profile.attributes(speaker, &source, &mut attributes);
         Some(AdvertisedRoute {
             prefix: view.prefix(dest),
             next_hop: member.target.next_hop(dest.family(), next_hop)?,
-            attributes: Arc::new(group.profile.attributes(speaker, &source, attributes)),
+            attributes: Arc::new(attributes),
         })
     }
 
     /// How many update groups there are. As many as neighbours: a knob has shattered them.
     pub fn group_count(&self) -> usize {
-        self.groups.values().filter(|g| !g.retired).count()
+        self.groups.iter().flatten().filter(|g| !g.retired).count()
+    }
+
+    fn group(&self, peer: PeerId) -> Option<&Group> {
+        self.groups.get(*self.peers.get(&peer)? as usize)?.as_deref()
+    }
+
+    fn group_mut(&mut self, peer: PeerId) -> Option<&mut Group> {
+        self.groups.get_mut(*self.peers.get(&peer)? as usize)?.as_deref_mut()
+    }
+
+    fn member(&self, peer: PeerId) -> Option<(&Group, &Member)> {
+        let group = self.group(peer)?;
+        Some((group, group.members.get(peer)?))
     }
 
     /// Takes a neighbour out of its group. `ghost`: the group keeps for it what it told up to there.
-    fn leave(&mut self, peer: PeerId, ghost: Option<u64>) -> Option<(Member, u32)> {
+    fn leave(&mut self, peer: PeerId, ghost: Option<u64>) -> Option<(Box<Member>, u32)> {
         let id = self.peers.remove(&peer)?;
-        let group = self.groups.get_mut(&id)?;
-        let mut member = group.members.remove(&peer)?;
+        let group = self.groups.get_mut(id as usize)?.as_mut()?;
+        let mut member = group.members.remove(peer)?;
         if let Some(position) = ghost {
             group.ghosts.insert(peer, position);
         }
@@ -330,30 +393,33 @@ impl AdjRibOut {
     }
 
     fn forget_ghost(&mut self, peer: PeerId, group: u32) {
-        if let Some(g) = self.groups.get_mut(&group) {
+        if let Some(Some(g)) = self.groups.get_mut(group as usize) {
             g.ghosts.remove(&peer);
+            g.told = u64::MAX;
         }
         self.bury(group);
     }
 
     fn bury(&mut self, id: u32) {
-        if self.groups.get(&id).is_some_and(|g| g.is_over()) {
-            self.dissolving.extend(self.groups.remove(&id).map(|g| *g));
+        if let Some(group) = self.groups.get_mut(id as usize).and_then(|g| g.take_if(|g| g.is_over())) {
+            self.dissolving.push(*group);
         }
     }
 
-    fn enter(&mut self, profile: ExportProfile, member: Member, kind: WalkKind) {
+    fn enter(&mut self, profile: ExportProfile, member: Box<Member>, kind: WalkKind) {
         let peer = member.target.peer;
-        let known = self.groups.iter().find(|(_, g)| !g.retired && g.profile == profile).map(|(id, _)| *id);
-        let id = known.unwrap_or_else(|| {
-            let id = self.next_group;
-            self.next_group += 1;
-            self.groups.insert(id, Box::new(Group::new(profile, Arc::clone(&self.speaker))));
-            id
+        let joins = |g: &Option<Box<Group>>| g.as_ref().is_some_and(|g| !g.retired && g.profile == profile);
+        let known = self.groups.iter().position(joins);
+        let id = known.or_else(|| self.groups.iter().position(Option::is_none)).unwrap_or_else(|| {
+            self.groups.push(None);
+            self.groups.len() - 1
         });
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.join(peer, member, kind);
-            self.peers.insert(peer, id);
+        if let Some(place) = self.groups.get_mut(id) {
+            place
+                .get_or_insert_with(|| Box::new(Group::new(profile, Arc::clone(&self.speaker))))
+                .join(peer, member, kind);
+            // As many as neighbours.
+            self.peers.insert(peer, u32::try_from(id).unwrap_or(u32::MAX));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What one pull will say, before it is bytes: two neighbours with equal plans get the same buffer.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bgp_wire::{Message, Nlri, RouteRefresh, RouteRefreshSubtype, SessionContext, message, update};
@@ -28,9 +29,22 @@ pub(super) struct Step {
     /// Destination.
     pub(super) dest: DestId,
     /// Index into [`Plan::looks`].
-    pub(super) look: u32,
+    look: u32,
+    /// Index of the next announcement with that look.
+    next: Option<NonZeroU32>,
     /// The neighbour holds an earlier route to it.
     pub(super) held: bool,
+}
+
+/// What routes of a plan look like.
+#[derive(Clone, Debug)]
+pub(super) struct Looking {
+    key: Key,
+    pub(super) look: Arc<Look>,
+    /// Routes that look so must not go to the neighbour of the plan: none of them is in it.
+    pub(super) withheld: bool,
+    /// The first and the last announcement of it, by index.
+    steps: Option<(u32, u32)>,
 }
 
 /// What one pull says, in this order. A destination stands in it once.
@@ -43,7 +57,7 @@ pub(super) struct Plan {
     /// Announcements.
     pub(super) announce: Vec<Step>,
     /// What they look like, in order of first appearance.
-    pub(super) looks: Vec<(Key, Arc<Look>)>,
+    pub(super) looks: Vec<Looking>,
     /// After everything.
     pub(super) after: Vec<Marker>,
     /// Position in the log of the newest change that is told.
@@ -53,6 +67,49 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A look; its index.
+    pub(super) fn look(&mut self, key: Key, look: Arc<Look>, withheld: bool) -> Option<u32> {
+        let index = u32::try_from(self.looks.len()).ok()?;
+        self.looks.push(Looking { key, look, withheld, steps: None });
+        Some(index)
+    }
+
+    /// Announces a route with that look. Routes of one look are chained, so that their messages can be written at a time.
+    pub(super) fn announce(&mut self, dest: DestId, look: u32, held: bool) {
+        // Some thousands: a pull looks at no more.
+        let index = self.announce.len() as u32;
+        if let Some(looking) = self.looks.get_mut(look as usize) {
+            let first = match looking.steps {
+                None => index,
+                Some((first, last)) => {
+                    if let Some(step) = self.announce.get_mut(last as usize) {
+                        step.next = NonZeroU32::new(index);
+                    }
+                    first
+                }
+            };
+            looking.steps = Some((first, index));
+        }
+        self.announce.push(Step { dest, look, next: None, held });
+    }
+
+    /// The announcements that look so, with their indices.
+    fn steps(&self, of: &Looking) -> impl Iterator<Item = (u32, &Step)> {
+        let step = |index: u32| Some((index, self.announce.get(index as usize)?));
+        std::iter::successors(of.steps.and_then(|(first, _)| step(first)), move |(_, s)| step(s.next?.get()))
+    }
+
+    /// Empties it.
+    pub(super) fn clear(&mut self) {
+        let Plan { before, withdraw, announce, looks, after, newest, private } = self;
+        before.clear();
+        withdraw.clear();
+        announce.clear();
+        looks.clear();
+        after.clear();
+        (*newest, *private) = (0, false);
+    }
+
     /// Nothing to say.
     pub(super) fn is_empty(&self) -> bool {
         self.before.is_empty() && self.withdraw.is_empty() && self.announce.is_empty() && self.after.is_empty()
@@ -65,43 +122,7 @@ impl Plan {
             && self.after == other.after
             && self.withdraw == other.withdraw
             && self.announce == other.announce
-            && self.looks.iter().map(|(k, _)| k).eq(other.looks.iter().map(|(k, _)| k))
-    }
-}
-
-/// Indices of a plan's announcements, those of one look together.
-struct ByLook {
-    order: Vec<u32>,
-    /// Where each look's begin in `order`; one more at the end.
-    starts: Vec<usize>,
-}
-
-impl ByLook {
-    fn new(plan: &Plan) -> ByLook {
-        let mut starts = vec![0; plan.looks.len() + 1];
-        for step in &plan.announce {
-            starts.iter_mut().skip(step.look as usize + 1).take(1).for_each(|n| *n += 1);
-        }
-        let mut sum = 0;
-        for n in &mut starts {
-            sum += *n;
-            *n = sum;
-        }
-        let mut order = vec![0; plan.announce.len()];
-        let mut next = starts.clone();
-        for (index, step) in (0..).zip(&plan.announce) {
-            let Some(at) = next.get_mut(step.look as usize) else { continue };
-            if let Some(place) = order.get_mut(*at) {
-                *place = index;
-            }
-            *at += 1;
-        }
-        ByLook { order, starts }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        let ends = self.starts.iter().skip(1);
-        self.starts.iter().zip(ends).map(|(&from, &to)| self.order.get(from..to).unwrap_or_default())
+            && self.looks.iter().map(|l| &l.key).eq(other.looks.iter().map(|l| &l.key))
     }
 }
 
@@ -113,7 +134,7 @@ pub(super) struct Encoded {
     /// Where each member's own next hops go.
     pub(super) places: Arc<[Place]>,
     /// Announcements (by index in the plan) that no message of this session can say: withdrawn instead, if held.
-    pub(super) unsendable: Arc<[u32]>,
+    pub(super) unsendable: Vec<u32>,
 }
 
 /// Longer than any route.
@@ -123,50 +144,48 @@ const LONGEST_NLRI: usize = 32;
 /// after message.
 pub(super) fn encode<V: View>(plan: &Plan, view: &V, context: &SessionContext) -> Encoded {
     let nlri = |dest: DestId| Nlri::new(view.prefix(dest));
-    let of_look = ByLook::new(plan);
-    let unsendable = unsendable(plan, &of_look, nlri, context);
+    let unsendable = unsendable(plan, nlri, context);
     let replaced = unsendable.iter().filter_map(|&i| plan.announce.get(i as usize)).filter(|s| s.held).map(|s| s.dest);
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for dest in plan.withdraw.iter().copied().chain(replaced) {
-        if dest.is_v4() { &mut v4 } else { &mut v6 }.push(dest);
-    }
 
-    let looks: usize = plan.looks.iter().filter_map(|(_, l)| Some(l.block.as_ref()?.overhead())).sum();
+    let looks: usize = plan.looks.iter().filter_map(|l| Some(l.look.block.as_ref()?.overhead())).sum();
     let mut out = BytesMut::with_capacity(looks + 8 * (plan.announce.len() + plan.withdraw.len()) + 128);
     plan.before.iter().for_each(|m| mark(*m, context, &mut out));
-    for (family, all) in [(Family::IPV4_UNICAST, v4), (Family::IPV6_UNICAST, v6)] {
-        // Cannot fail: a withdrawal always fits, and both families have a codec.
-        let _ = update::encode_withdraw(family, all.into_iter().map(nlri), context, &mut out);
+    if !(plan.withdraw.is_empty() && unsendable.is_empty()) {
+        for family in [Family::IPV4_UNICAST, Family::IPV6_UNICAST] {
+            let all = plan.withdraw.iter().copied().chain(replaced.clone()).filter(|dest| dest.family() == family);
+            // Cannot fail: a withdrawal always fits, and both families have a codec.
+            let _ = update::encode_withdraw(family, all.map(nlri), context, &mut out);
+        }
     }
     let mut places = Vec::new();
-    for ((key, look), steps) in plan.looks.iter().zip(of_look.iter()) {
-        let Some(block) = &look.block else { continue };
-        let said = |i: &&u32| unsendable.is_empty() || unsendable.binary_search(i).is_err();
-        let dests = steps.iter().filter(said).filter_map(|&i| Some(plan.announce.get(i as usize)?.dest));
+    for looking in &plan.looks {
+        let Some(block) = &looking.look.block else { continue };
+        let said = |i: &u32| unsendable.is_empty() || unsendable.binary_search(i).is_err();
+        let dests = plan.steps(looking).filter(|(i, _)| said(i)).map(|(_, step)| step.dest);
         let place = |at| {
-            if look.is_own() {
-                places.push(Place::new(at, key.v4));
+            if looking.look.is_own() {
+                places.push(Place::new(at, looking.key.v4));
             }
         };
         // Cannot fail: what does not fit was left out.
         let _ = block.announce(dests.map(nlri), context, &mut out, place);
     }
     plan.after.iter().for_each(|m| mark(*m, context, &mut out));
-    Encoded { bytes: out.freeze(), places: places.into(), unsendable: unsendable.into() }
+    Encoded { bytes: out.freeze(), places: places.into(), unsendable }
 }
 
 /// Announcements that no message has room for beside their attributes (RFC 4271 §9.2: not advertised then), in order. A
 /// shorter prefix may fit where a longer one does not.
-fn unsendable(plan: &Plan, of_look: &ByLook, nlri: impl Fn(DestId) -> Nlri, context: &SessionContext) -> Vec<u32> {
+fn unsendable(plan: &Plan, nlri: impl Fn(DestId) -> Nlri, context: &SessionContext) -> Vec<u32> {
     let mut all = Vec::new();
-    for ((_, look), steps) in plan.looks.iter().zip(of_look.iter()) {
-        match &look.block {
+    for looking in &plan.looks {
+        match &looking.look.block {
             Some(block) if block.overhead() + LONGEST_NLRI <= context.max_len() => {}
             Some(block) => {
-                let fits = |i: &u32| plan.announce.get(*i as usize).is_some_and(|s| block.fits(&nlri(s.dest), context));
-                all.extend(steps.iter().copied().filter(|i| !fits(i)));
+                let tight = plan.steps(looking).filter(|(_, s)| !block.fits(&nlri(s.dest), context));
+                all.extend(tight.map(|(i, _)| i));
             }
-            None => all.extend(steps),
+            None => all.extend(plan.steps(looking).map(|(i, _)| i)),
         }
     }
     all.sort_unstable();

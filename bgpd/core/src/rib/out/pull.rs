@@ -6,18 +6,18 @@
 //! log told since the refresh began. So a change behind the walk waits for nothing, when the walk ends everything was told
 //! since it began, whatever changed meanwhile, and it does end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::View;
 use super::group::{Group, Recent};
 use super::look::{Key, Look};
 use super::member::{Member, WalkKind};
 use super::outgoing::Outgoing;
 use super::pass::Pass;
 use super::plan::{Encoded, Marker, Plan, Step};
-use super::{OutCounters, View};
 use crate::rib::hash::FoldState;
-use crate::rib::{DestId, PeerId};
+use crate::rib::{AttrId, DestId, PeerId};
 
 /// Destinations that one pull looks at, at most: some milliseconds, whatever there is to do.
 const WORK: usize = 16 * 1024;
@@ -26,33 +26,46 @@ const JUDGED: usize = 4096;
 /// Log entries looked at in one go.
 const ENTRIES: usize = 128;
 
-/// A plan under way.
-struct Run {
+/// Announcements a plan may have room for between two pulls.
+const ROOM: usize = 16 * 1024;
+
+/// A plan under way. Kept between pulls for its room alone.
+#[derive(Default, Debug)]
+pub(super) struct Run {
     plan: Plan,
     /// Octets, about.
     cost: usize,
     /// Destinations that may still be looked at.
     work: usize,
     looks: HashMap<Key, u32, FoldState>,
-    /// By index of the look: the route must not go to this neighbour.
-    withheld: Vec<bool>,
-    last: Option<(Key, u32)>,
+    last: Option<(Key, Told)>,
     /// The last two looks compared, the old group's and this one's, and whether they are the same on the wire.
     compared: Option<(Arc<Look>, Arc<Look>, bool)>,
     recent: Recent,
 }
 
+/// What the neighbour may be told of routes with one look.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Index of the look in the plan.
+    look: u32,
+    /// They must not go to this neighbour.
+    withheld: bool,
+}
+
 impl Run {
-    fn new(work: usize) -> Run {
-        Run {
-            plan: Plan::default(),
-            cost: 0,
-            work,
-            looks: HashMap::default(),
-            withheld: Vec::new(),
-            last: None,
-            compared: None,
-            recent: Recent::default(),
+    fn begin(&mut self, work: usize) {
+        self.plan.clear();
+        self.looks.clear();
+        (self.cost, self.work, self.last, self.compared) = (0, work, None, None);
+        self.recent = Recent::default();
+    }
+
+    /// Lets go of what it holds; room for more than the usual goes back.
+    fn end(&mut self) {
+        self.begin(0);
+        if self.plan.announce.capacity() > ROOM {
+            *self = Run::default();
         }
     }
 }
@@ -68,42 +81,45 @@ impl Group {
     pub(super) fn pull<V: View>(
         &mut self,
         view: &mut V,
+        run: &mut Run,
         peer: PeerId,
         budget: usize,
-        others: &mut BTreeMap<u32, Box<Group>>,
+        others: &mut [Option<Box<Group>>],
     ) -> Option<Outgoing> {
-        let mut member = self.members.remove(&peer)?;
-        self.pulling = Some(peer);
-        let encoded = self.tell(view, &mut member, budget.max(1), others);
+        let mut member = self.members.take(peer)?;
+        let before = member.position;
+        let encoded = self.tell(view, run, &mut member, budget.max(1), others);
+        run.end();
         let own = member.target.own;
-        self.members.insert(peer, member);
-        self.pulling = None;
-        self.trim();
+        self.members.put(peer, member);
+        if self.is_to_trim(before) {
+            self.trim();
+        }
         encoded.map(|e| Outgoing::new(e.bytes, e.places, own))
     }
 
     fn tell<V: View>(
         &mut self,
         view: &mut V,
+        run: &mut Run,
         member: &mut Member,
         budget: usize,
-        others: &mut BTreeMap<u32, Box<Group>>,
+        others: &mut [Option<Box<Group>>],
     ) -> Option<Encoded> {
         let mut work = WORK;
         while work > 0 {
-            let judged = self.judge(view, work.min(JUDGED));
-            let mut run = Run::new(work.saturating_sub(judged).max(1));
-            let moved = self.plan(&mut run, view, member, budget, others);
+            let judged = if self.is_alone(member) { 0 } else { self.judge(view, work.min(JUDGED)) };
+            run.begin(work.saturating_sub(judged).max(1));
+            let moved = self.plan(run, view, member, budget, others);
             work = run.work.min(work - 1);
-            let plan = run.plan;
-            if plan.is_empty() {
+            if run.plan.is_empty() {
                 if judged == 0 && !moved {
                     return None;
                 }
                 continue;
             }
-            let encoded = self.encoded(view, &plan);
-            self.account(member, &plan, &encoded);
+            let encoded = self.encoded(view, &run.plan);
+            self.account(member, &run.plan, &encoded);
             if !encoded.bytes.is_empty() {
                 return Some(encoded);
             }
@@ -118,12 +134,16 @@ impl Group {
         view: &mut V,
         member: &mut Member,
         budget: usize,
-        others: &mut BTreeMap<u32, Box<Group>>,
+        others: &mut [Option<Box<Group>>],
     ) -> bool {
         let mut moved = self.begin(run, view, member);
         // A walk leaves half of the budget to the changes that wait, so that neither holds up the other.
         let share = if member.walks.is_empty() { budget } else { (budget / 2).max(1) };
-        moved |= self.follow(run, view, member, share);
+        moved |= if self.is_alone(member) {
+            self.tell_as_judged(run, view, member, share)
+        } else {
+            self.follow(run, view, member, share)
+        };
         moved |= self.walk(run, view, member, budget, others);
         moved | self.end(run, member)
     }
@@ -144,6 +164,22 @@ impl Group {
         true
     }
 
+    /// Judges what is marked and tells it at once: a group of one needs no log.
+    fn tell_as_judged<V: View>(&mut self, run: &mut Run, view: &mut V, member: &Member, budget: usize) -> bool {
+        let before = run.work;
+        while run.cost < budget
+            && run.work > 0
+            && let Some(dest) = self.next_alone()
+        {
+            run.work -= 1;
+            let news = !self.is_ahead(dest) && self.judge_one(view, dest, &mut run.recent);
+            if !(news && self.step(run, view, member, dest, None)) {
+                self.maybe_released(dest);
+            }
+        }
+        run.work < before
+    }
+
     /// Goes on with the walk. Where the table was not judged for the first time yet, it is now.
     fn walk<V: View>(
         &mut self,
@@ -151,7 +187,7 @@ impl Group {
         view: &mut V,
         member: &mut Member,
         budget: usize,
-        others: &mut BTreeMap<u32, Box<Group>>,
+        others: &mut [Option<Box<Group>>],
     ) -> bool {
         let Some(walk) = member.walks.front() else { return false };
         let (kind, since, Some(mut pass)) = (walk.kind, walk.since, walk.pass) else { return false };
@@ -162,7 +198,9 @@ impl Group {
             && let Some(dest) = pass.next()
         {
             run.work -= 1;
-            if self.is_ahead(dest) && !self.fill(view, dest, &mut run.recent) {
+            if self.is_next_to_fill(dest) {
+                self.fill(view, dest, &mut run.recent);
+            } else if self.is_ahead(dest) {
                 break;
             }
             let last = self.states.get(dest).last;
@@ -229,74 +267,83 @@ impl Group {
         true
     }
 
-    /// What the neighbour is to be told of this destination, if anything. `compare`: not what it holds already.
+    /// What the neighbour is to be told of this destination; false: nothing. `compare`: not what it holds already.
     fn step<V: View>(
         &mut self,
         run: &mut Run,
         view: &V,
         member: &Member,
         dest: DestId,
-        compare: Option<&mut BTreeMap<u32, Box<Group>>>,
-    ) {
+        compare: Option<&mut [Option<Box<Group>>]>,
+    ) -> bool {
         let (state, held) = (self.states.get(dest), member.held.contains(dest));
-        let route = match state.route().map(|route| self.key(dest, route)) {
+        let route = match state.route() {
             None => None,
-            Some(key) => match self.look_in(run, view, member, dest, key) {
-                Some(look) => Some(look).filter(|&l| run.withheld.get(l as usize) == Some(&false)),
+            Some(route) => match self.look_in(run, view, member, dest, route) {
+                Some(told) => (!told.withheld).then_some(told.look),
                 // Whose it was is not known any more: the RIB is about to say what comes in its place.
                 None => {
                     self.mark_unsure(dest);
                     if !member.repeats() {
-                        return;
+                        return false;
                     }
                     // RFC 7313 §4: the neighbour drops at EoRR what was not sent again, and we cannot.
                     None
                 }
             },
         };
-        let newest = if state.last == 0 { 0 } else { self.log.position(state.last) };
         match route {
             Some(look) => {
                 if held && compare.is_some_and(|others| self.holds_same(run, view, member, dest, look, others)) {
-                    return;
+                    return false;
                 }
-                run.plan.announce.push(Step { dest, look, held });
+                run.plan.announce(dest, look, held);
             }
             None if held => {
                 run.plan.withdraw.push(dest);
                 run.plan.private |= state.last == 0 && state.route().is_none();
             }
             // Never withdraw what was not advertised.
-            None => return,
+            None => return false,
         }
         run.cost += nlri_octets(dest);
-        run.plan.newest = run.plan.newest.max(newest);
+        if state.last != 0 {
+            run.plan.newest = run.plan.newest.max(self.log.position(state.last));
+        }
+        true
     }
 
-    /// Index of the look in the plan.
-    fn look_in<V: View>(&mut self, run: &mut Run, view: &V, member: &Member, dest: DestId, key: Key) -> Option<u32> {
-        if let Some((k, index)) = run.last
+    /// The look in the plan; `None`: not to be had.
+    fn look_in<V: View>(
+        &mut self,
+        run: &mut Run,
+        view: &V,
+        member: &Member,
+        dest: DestId,
+        route: (AttrId, u32),
+    ) -> Option<Told> {
+        let key = self.key(dest, route);
+        if let Some((k, told)) = run.last
             && k == key
         {
-            return Some(index);
+            return Some(told);
         }
-        let index = match run.looks.get(&key) {
-            Some(index) => *index,
+        let look = match run.looks.get(&key) {
+            Some(look) => *look,
             None => {
                 let look = self.look(view, key)?;
-                let index = u32::try_from(run.plan.looks.len()).ok()?;
                 let withheld = look.withheld(&member.target, dest.family());
                 if !withheld {
                     run.cost += look.block.as_ref().map_or(0, |b| b.overhead());
                 }
-                run.withheld.push(withheld);
-                run.plan.looks.push((key, look));
+                let index = run.plan.look(key, look, withheld)?;
                 run.looks.insert(key, index);
                 index
             }
         };
-        run.last = Some((key, index));
-        Some(index)
+        let told = Told { look, withheld: run.plan.looks.get(look as usize)?.withheld };
+        run.last = Some((key, told));
+        Some(told)
     }
 
     /// True if the group that the member came from told it the same.
@@ -307,11 +354,12 @@ impl Group {
         member: &Member,
         dest: DestId,
         look: u32,
-        others: &mut BTreeMap<u32, Box<Group>>,
+        others: &mut [Option<Box<Group>>],
     ) -> bool {
         let Some(from) = &member.from else { return false };
-        let old = others.get_mut(&from.group).and_then(|g| g.look_from(view, dest, from));
-        let (Some(old), Some((_, new))) = (old, run.plan.looks.get(look as usize)) else { return false };
+        let group = others.get_mut(from.group as usize).and_then(Option::as_mut);
+        let old = group.and_then(|g| g.look_from(view, dest, from));
+        let (Some(old), Some(new)) = (old, run.plan.looks.get(look as usize).map(|l| &l.look)) else { return false };
         match &run.compared {
             Some((o, n, same)) if Arc::ptr_eq(o, &old) && Arc::ptr_eq(n, new) => *same,
             _ => {
@@ -334,23 +382,23 @@ impl Group {
                 self.released.push(dest);
             }
         }
-        for (index, &Step { dest, .. }) in (0u32..).zip(&plan.announce) {
+        for (index, &Step { dest, held, .. }) in (0u32..).zip(&plan.announce) {
             let sent = encoded.unsendable.is_empty() || encoded.unsendable.binary_search(&index).is_err();
-            let counted = if sent { member.held.insert(dest) } else { member.held.remove(dest) };
             let counters = member.counters_mut(dest.is_v4());
-            count(counters, sent, counted);
+            if sent {
+                counters.announced += 1;
+                if !held {
+                    counters.advertised += 1;
+                    member.held.insert(dest);
+                }
+                continue;
+            }
+            counters.unsendable += 1;
+            if held {
+                counters.advertised -= 1;
+                counters.withdrawn += 1;
+                member.held.remove(dest);
+            }
         }
-    }
-}
-
-/// `changed`: whether the neighbour holds a route to the destination is another answer than before.
-fn count(counters: &mut OutCounters, sent: bool, changed: bool) {
-    if sent {
-        counters.announced += 1;
-        counters.advertised += u64::from(changed);
-    } else {
-        counters.unsendable += 1;
-        counters.advertised -= u64::from(changed);
-        counters.withdrawn += u64::from(changed);
     }
 }

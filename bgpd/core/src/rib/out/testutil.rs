@@ -99,6 +99,7 @@ pub(super) struct Table {
     /// These wait for the kernel.
     pub(super) pending: BTreeSet<Prefix>,
     sets: Vec<Set>,
+    freed: Vec<AttrId>,
     pub(super) sources: BTreeMap<u32, Source>,
 }
 
@@ -200,7 +201,7 @@ impl Table {
 
     pub(super) fn best(&self, prefix: &Prefix) -> Option<(PathAttributes, NextHop, &Source)> {
         let (set, source) = *self.best.get(self.index.get(prefix)?)?;
-        Some((self.attributes(set), View::next_hop(self, set), &self.sources[&source]))
+        Some((self.held(set).attributes.clone(), View::next_hop(self, set), &self.sources[&source]))
     }
 
     fn intern(&mut self, attributes: &PathAttributes, next_hop: NextHop) -> AttrId {
@@ -247,8 +248,9 @@ impl View for Table {
         self.sources.get(&source).map(Source::route_source)
     }
 
-    fn attributes(&self, set: AttrId) -> PathAttributes {
-        self.held(set).attributes.clone()
+    fn attributes(&self, set: AttrId, into: &mut PathAttributes) {
+        assert_eq!(*into, PathAttributes::default());
+        *into = self.held(set).attributes.clone();
     }
 
     fn next_hop(&self, set: AttrId) -> NextHop {
@@ -266,6 +268,14 @@ impl View for Table {
 
     fn release(&mut self, set: AttrId) {
         self.held(set);
-        self.sets[set.get() as usize - 1].refs -= 1;
+        let refs = &mut self.sets[set.get() as usize - 1].refs;
+        *refs -= 1;
+        if *refs == 0 {
+            self.freed.push(set);
+        }
+    }
+
+    fn poll_freed(&mut self) -> Option<AttrId> {
+        self.freed.pop()
     }
 }
