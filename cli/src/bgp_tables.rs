@@ -167,7 +167,7 @@ impl Row for Route {
         let from = if self.neighbor.is_empty() { &self.source } else { &self.neighbor };
         vec![
             Cell::toned(mark, Tone::Strong),
-            Cell::toned(self.prefix.as_str(), if self.best { Tone::Strong } else { Tone::Plain }),
+            Cell::toned(destination(self), if self.best { Tone::Strong } else { Tone::Plain }),
             self.next_hop.as_str().into(),
             from.as_str().into(),
             number(self.local_pref).into(),
@@ -183,6 +183,14 @@ impl Row for Route {
             duration(self.age_seconds).into(),
             Cell::toned(self.reason.as_str(), if self.reason.is_empty() { Tone::Plain } else { Tone::Bad }),
         ]
+    }
+}
+
+/// The prefix, and which path to it where the session tells several (RFC 7911).
+fn destination(route: &Route) -> String {
+    match route.path_id {
+        Some(id) => format!("{} path {id}", route.prefix),
+        None => route.prefix.clone(),
     }
 }
 
@@ -214,7 +222,10 @@ impl Row for ExplainedPath {
     fn cells(&self) -> Vec<Cell> {
         let route = self.route.clone().unwrap_or_default();
         let tone = if self.outcome == "best" { Tone::Good } else { Tone::Plain };
-        let from = if route.neighbor.is_empty() { route.source } else { route.neighbor };
+        let mut from = if route.neighbor.is_empty() { route.source } else { route.neighbor };
+        if let Some(id) = route.path_id {
+            from = format!("{from} path {id}");
+        }
         vec![
             Cell::toned(self.outcome.as_str(), tone),
             from.into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bgp_wire::Role;
@@ -121,6 +122,27 @@ pub struct MaxPrefix {
     pub restart: Option<Duration>,
 }
 
+/// Which paths to a destination a neighbour is told that takes more than one.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum SendPaths {
+    /// The best one, without a Path Identifier: ADD-PATH is not offered in this direction.
+    #[default]
+    Best,
+    /// The best so many.
+    Most(NonZeroU16),
+    /// Every usable one.
+    All,
+}
+
+/// ADD-PATH (RFC 7911), offered for every family of the session.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AddPath {
+    /// We take several paths to a destination.
+    pub receive: bool,
+    /// We tell several.
+    pub send: SendPaths,
+}
+
 /// A secret that debug output and logs never show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -185,6 +207,8 @@ pub struct NeighborConfig {
     pub extended_next_hop: bool,
     /// Offer RFC 7313.
     pub enhanced_refresh: bool,
+    /// Several paths to a destination (RFC 7911).
+    pub add_path: AddPath,
     /// Keep its routes while it restarts (RFC 4724 §4.2).
     pub gr_helper: bool,
     /// Restart time we offer, seconds (12 bits); 0: do not offer to preserve our own forwarding state.
@@ -240,6 +264,7 @@ impl NeighborConfig {
             extended_message: true,
             extended_next_hop: false,
             enhanced_refresh: true,
+            add_path: AddPath::default(),
             gr_helper: true,
             gr_restart_time: 120,
             max_prefix: BTreeMap::new(),

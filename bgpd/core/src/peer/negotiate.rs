@@ -1,15 +1,15 @@
 //! Our OPEN, and what becomes of the neighbour's: refused with a NOTIFICATION (RFC 4271 §6.2), or agreed on.
 //!
 //! Standards: RFC 4271 §4.2 and §6.2, RFC 4724 §3, RFC 4760 §8, RFC 5492, RFC 6286 §2.2, RFC 6793 §4.1, RFC 7313 §4,
-//! RFC 8538 §2, RFC 8654 §4, RFC 8950 §4, RFC 9234 §4.
+//! RFC 7911 §4, RFC 8538 §2, RFC 8654 §4, RFC 8950 §4, RFC 9234 §4.
 
 use bgp_wire::capability::code as capability_code;
 use bgp_wire::notification::{code, open_error};
 use bgp_wire::open::VERSION;
-use bgp_wire::{Capability, GracefulRestart, Notification, Open, Role, SessionContext};
+use bgp_wire::{AddPathMode, Capability, GracefulRestart, Notification, Open, Role, SessionContext};
 use net_types::{Afi, Asn, Family, RouterId};
 
-use crate::config::NeighborConfig;
+use crate::config::{AddPath, NeighborConfig, SendPaths};
 
 /// Our side, as far as an OPEN needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,10 +88,23 @@ fn our_capabilities(us: Ourselves, config: &NeighborConfig, restart: Restart) ->
         }));
     }
     list.push(Capability::FourOctetAsn(us.local_as));
+    // RFC 7911 §4: all families in one instance.
+    if let Some(mode) = add_path_mode(config.add_path) {
+        list.push(Capability::AddPath(config.families.iter().map(|f| (*f, mode)).collect()));
+    }
     if config.enhanced_refresh {
         list.push(Capability::EnhancedRouteRefresh);
     }
     list
+}
+
+fn add_path_mode(config: AddPath) -> Option<AddPathMode> {
+    match (config.receive, config.send != SendPaths::Best) {
+        (false, false) => None,
+        (true, false) => Some(AddPathMode::Receive),
+        (false, true) => Some(AddPathMode::Send),
+        (true, true) => Some(AddPathMode::Both),
+    }
 }
 
 /// Judges the neighbour's OPEN against the configuration and against ours.
@@ -122,8 +135,9 @@ pub(super) fn negotiate(
         ebgp,
         four_octet_as: both(|c| matches!(c, Capability::FourOctetAsn(_))),
         extended_message: both(|c| matches!(c, Capability::ExtendedMessage)),
-        add_path_receive: Vec::new(),
-        add_path_send: Vec::new(),
+        // RFC 7911 §5: the one offers to send, the other to receive.
+        add_path_receive: add_paths(&families, &ours, &theirs),
+        add_path_send: add_paths(&families, &theirs, &ours),
         extended_next_hop: families
             .iter()
             .copied()
@@ -222,6 +236,18 @@ fn offered_families(open: &Open) -> Vec<Family> {
 
 fn takes_ipv6_next_hop(open: &Open, family: Family) -> bool {
     has(open, |c| matches!(c, Capability::ExtendedNextHop(list) if list.contains(&(family, Afi::IPV6))))
+}
+
+/// Families in which `receiver` takes the several paths that `sender` may tell it.
+fn add_paths(families: &[Family], receiver: &Open, sender: &Open) -> Vec<Family> {
+    let offers = |open: &Open, family: Family, one: AddPathMode| {
+        has(
+            open,
+            |c| matches!(c, Capability::AddPath(list) if list.contains(&(family, one)) || list.contains(&(family, AddPathMode::Both))),
+        )
+    };
+    let both = |f: &Family| offers(receiver, *f, AddPathMode::Receive) && offers(sender, *f, AddPathMode::Send);
+    families.iter().copied().filter(both).collect()
 }
 
 /// RFC 4724 §3: with several, the last counts.

@@ -9,7 +9,7 @@ use bgp_wire::{AsPath, NextHop, PathAttributes, SessionContext};
 use net_types::{Asn, Family, Prefix, RouterId};
 
 use super::{RouteSource, SessionFacts, SourceKind};
-use crate::config::{NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
+use crate::config::{AddPath, NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
 use crate::rib::PeerId;
 
 pub(crate) const OWN: Asn = Asn(64500);
@@ -84,6 +84,7 @@ pub(crate) fn neighbor(relation: Relation) -> NeighborConfig {
         extended_message: false,
         extended_next_hop: false,
         enhanced_refresh: true,
+        add_path: AddPath::default(),
         gr_helper: true,
         gr_restart_time: 120,
         max_prefix: BTreeMap::new(),

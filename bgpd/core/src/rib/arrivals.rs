@@ -20,6 +20,10 @@ use super::table::Slot;
 use super::types::PeerId;
 use super::verdicts::Verdict;
 
+/// Paths to a destination that one neighbour may send on average before its limit of prefixes is taken to be passed: whoever
+/// sets one guards our memory.
+const PATHS_A_PREFIX: usize = 16;
+
 /// Withdrawals looked up together.
 const AHEAD: usize = 64;
 
@@ -156,9 +160,20 @@ impl LocRib {
         }
     }
 
-    /// True if one more prefix is beyond its sender's limit. Counted before policy, distinct prefixes.
-    pub(super) fn over_limit(&self, batch: &Batch, prefix: &Prefix, limit: u32) -> bool {
-        let Sender { peer, v4, .. } = batch.sender;
+    /// True if one more route is beyond its sender's limit. Counted before policy, distinct prefixes; beyond so many paths
+    /// to each (RFC 7911), paths.
+    pub(super) fn over_limit(&self, batch: &Batch, nlri: &Nlri, limit: u32) -> bool {
+        let (Sender { peer, v4, .. }, prefix) = (batch.sender, &nlri.prefix);
+        if self.has_path_ids(peer, prefix.family()) {
+            let live: usize = self.sources.of(peer, v4).filter(|(_, g)| !g.dead).map(|(_, g)| g.paths).sum();
+            let most = (limit as usize).saturating_mul(PATHS_A_PREFIX);
+            let is_it =
+                |p: &Path| self.sources.resolve(p.source).is_some_and(|(g, i)| (g.peer(), i) == (peer, nlri.path_id));
+            let known = |id| self.paths(id).any(is_it);
+            if live + batch.paths as usize >= most && !self.table.find(prefix).is_some_and(known) {
+                return true;
+            }
+        }
         let held = self.peers.get(&peer).map_or(0, |p| *p.prefixes.get(v4)) + batch.prefixes as usize;
         if held < limit as usize {
             return false;

@@ -93,7 +93,7 @@ impl LocRib {
         if let Some(mut batch) = self.begin_batch(now, generation, judging.usual) {
             for nlri in &reach.nlri {
                 if let Some(limit) = limit
-                    && self.over_limit(&batch, &nlri.prefix, limit)
+                    && self.over_limit(&batch, nlri, limit)
                 {
                     exceeded = Some(MaxPrefixExceeded { family: reach.family, limit });
                     break;

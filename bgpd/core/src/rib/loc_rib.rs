@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bgp_wire::{NextHop, PathAttributes};
-use net_types::Prefix;
+use net_types::{Family, Prefix};
 
 use super::arrivals::Tally;
 use super::attributes::AttrPool;
@@ -181,6 +181,12 @@ impl LocRib {
     /// True if the destination has a path from this neighbour.
     pub(super) fn has_from(&self, id: DestId, peer: PeerId) -> bool {
         self.paths(id).any(|p| self.sources.get(p.source).is_some_and(|s| s.peer == Some(peer)))
+    }
+
+    /// The neighbour's routes of a family carry Path Identifiers (RFC 7911).
+    pub(super) fn has_path_ids(&self, peer: PeerId, family: Family) -> bool {
+        let session = self.peers.get(&peer).and_then(|p| p.session.as_ref());
+        session.is_some_and(|s| s.info.session.add_path_receive.contains(&family))
     }
 
     /// Looks whether anything here still needs the destination.

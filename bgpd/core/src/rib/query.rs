@@ -172,7 +172,7 @@ impl Rib {
         let best = slot.best() == Some(path);
         Some(RouteEntry {
             prefix,
-            path_id,
+            path_id: self.loc.has_path_ids(generation.peer(), prefix.family()).then_some(path_id),
             peer: generation.peer(),
             source: self.source_word(path),
             next_hop: next_hop.map_or_else(|| origin::unspecified(&prefix), |e| e.key.next_hop),
@@ -193,7 +193,7 @@ impl Rib {
         let stale = best.and_then(|p| self.loc.sources.resolve(p.source)).is_some_and(|(g, _)| g.stale);
         RouteEntry {
             prefix: route.prefix,
-            path_id: 0,
+            path_id: None,
             peer,
             source: best.map_or("", |p| self.source_word(p)),
             next_hop: route.next_hop,

@@ -279,8 +279,8 @@ pub struct RouteFilter {
 pub struct RouteEntry {
     /// Destination.
     pub prefix: Prefix,
-    /// Path Identifier from its sender.
-    pub path_id: u32,
+    /// Path Identifier from its sender, in [`RouteTable::Out`] ours; `None`: the session has none (RFC 7911).
+    pub path_id: Option<u32>,
     /// Who sent it (Adj-RIB-Out: who got it); [`PeerId::LOCAL`]: originated here.
     pub peer: PeerId,
     /// "transit", "internal", ..., "local", "local-internal".

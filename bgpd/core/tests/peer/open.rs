@@ -1,8 +1,10 @@
 //! OPEN: what we offer, what we refuse (RFC 4271 §6.2), what is agreed on.
 
-use bgp_core::config::{PolicyMode, Relation};
+use std::num::NonZeroU16;
+
+use bgp_core::config::{AddPath, NeighborConfig, PolicyMode, Relation, SendPaths};
 use bgp_core::peer::{Input, State};
-use bgp_wire::{Capability, Message, Notification, Open, Role};
+use bgp_wire::{AddPathMode, Capability, Message, Notification, Open, Role};
 use net_types::{Afi, Asn, Family};
 
 use crate::solo::{Solo, codes, encode, families, id, keepalive, neighbor, open_of, raw, speaker};
@@ -124,6 +126,8 @@ fn rfc9234_4_2_roles_must_be_counterparts() {
         (Relation::Peer, Role::RouteServer, false),
         (Relation::RouteServer, Role::RouteServer, true),
         (Relation::RouteServer, Role::RouteServerClient, false),
+        (Relation::RsClient, Role::RouteServerClient, true),
+        (Relation::RsClient, Role::RouteServer, false),
     ];
     for (relation, role, fits) in pairs {
         let mut solo = Solo::new(neighbor(64501, relation));
@@ -137,6 +141,53 @@ fn rfc9234_4_2_roles_must_be_counterparts() {
             assert_eq!(codes(&refused(&mut solo, &open)), (2, 11), "{relation} and {role}");
         }
     }
+}
+
+#[test]
+fn rfc7911_4_both_ends_offer_before_a_path_identifier_stands_on_the_wire() {
+    use AddPathMode::{Both, Receive, Send};
+    let (v4, v6) = (Family::IPV4_UNICAST, Family::IPV6_UNICAST);
+    let ours = |receive, send| AddPath { receive, send };
+    let two = SendPaths::Most(NonZeroU16::new(2).unwrap());
+    // Ours; what our OPEN says; theirs for each family; families in which they send identifiers, in which we do.
+    type Row<'a> = (AddPath, Option<AddPathMode>, &'a [(Family, AddPathMode)], &'a [Family], &'a [Family]);
+    let rows: [Row<'_>; 7] = [
+        (ours(false, SendPaths::Best), None, &[(v4, Both)], &[], &[]),
+        (ours(true, SendPaths::Best), Some(Receive), &[(v4, Send), (v6, Receive)], &[v4], &[]),
+        (ours(true, SendPaths::Best), Some(Receive), &[(v6, Both)], &[v6], &[]),
+        (ours(false, SendPaths::All), Some(Send), &[(v4, Both), (v6, Send)], &[], &[v4]),
+        (ours(true, two), Some(Both), &[(v4, Receive), (v6, Send)], &[v6], &[v4]),
+        (ours(true, two), Some(Both), &[], &[], &[]),
+        (ours(true, SendPaths::All), Some(Both), &[(v4, Both), (v6, Both)], &[v4, v6], &[v4, v6]),
+    ];
+    for (add_path, mode, theirs, receive, send) in rows {
+        let mut solo = Solo::new(NeighborConfig { add_path, ..neighbor(64501, Relation::Transit) });
+        let conn = solo.start();
+        let mut capabilities = families();
+        if !theirs.is_empty() {
+            capabilities.push(Capability::AddPath(theirs.to_vec()));
+        }
+        let session = solo.establish(conn, &open_of(64501, "192.0.2.2", capabilities));
+        let stated: Vec<_> = session.our_open.capabilities.iter().filter(|c| c.code() == 69).collect();
+        let wanted = mode.map(|m| Capability::AddPath(vec![(v4, m), (v6, m)]));
+        assert_eq!(stated, wanted.iter().collect::<Vec<_>>());
+        assert_eq!(session.context.add_path_receive, receive, "{theirs:?}");
+        assert_eq!(session.context.add_path_send, send, "{theirs:?}");
+    }
+}
+
+#[test]
+fn rfc7911_4_a_value_that_means_nothing_makes_the_capability_as_good_as_none() {
+    let config = NeighborConfig {
+        add_path: AddPath { receive: true, send: SendPaths::All },
+        ..neighbor(64501, Relation::Transit)
+    };
+    let mut solo = Solo::new(config);
+    let conn = solo.start();
+    let mut capabilities = families();
+    capabilities.push(Capability::Unknown { code: 69, value: vec![0, 1, 1, 3, 0, 2, 1, 4].into() });
+    let session = solo.establish(conn, &open_of(64501, "192.0.2.2", capabilities));
+    assert_eq!((session.context.add_path_receive, session.context.add_path_send), (vec![], vec![]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_core::config::{NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
+use bgp_core::config::{AddPath, NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
 use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Session};
 use bgp_wire::message::{self, HEADER_LEN, MAX_EXTENDED_LEN};
 use bgp_wire::{Capability, Message, Notification, Open, SessionContext};
@@ -52,6 +52,7 @@ pub(crate) fn neighbor(remote_as: u32, relation: Relation) -> NeighborConfig {
         extended_message: true,
         extended_next_hop: true,
         enhanced_refresh: true,
+        add_path: AddPath::default(),
         gr_helper: true,
         gr_restart_time: 120,
         max_prefix: BTreeMap::new(),

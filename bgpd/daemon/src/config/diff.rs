@@ -89,6 +89,7 @@ costs! {
         extended_message: Reset,
         extended_next_hop: Reset,
         enhanced_refresh: Reset,
+        add_path: Reset,
         gr_helper: Live,
         gr_restart_time: Reset,
         max_prefix: Live,

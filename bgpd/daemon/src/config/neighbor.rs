@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use bgp_core::config::{MaxPrefix, NeighborConfig, PolicyMode, Relation, RemoteAddress, Secret, SpeakerConfig};
+use bgp_core::config::{
+    AddPath, MaxPrefix, NeighborConfig, PolicyMode, Relation, RemoteAddress, Secret, SendPaths, SpeakerConfig,
+};
 use bgp_wire::Role;
 use net_types::{Asn, Family, Prefix};
 use toml::Spanned;
@@ -169,6 +172,7 @@ pub(super) fn resolve(
         extended_message: value(&raw.extended_message, true),
         extended_next_hop: value(&raw.extended_next_hop, false),
         enhanced_refresh: value(&raw.enhanced_refresh, true),
+        add_path: add_path(source, raw)?,
         gr_helper: value(&raw.gr_helper, true),
         gr_restart_time,
         max_prefix: max_prefix(source, raw, relation)?,
@@ -350,6 +354,25 @@ fn max_prefix(source: Source<'_>, raw: &schema::Neighbor, relation: Relation) ->
         }
     }
     Ok(limits)
+}
+
+fn add_path(source: Source<'_>, raw: &schema::Neighbor) -> Result<AddPath> {
+    let Some(given) = raw.add_path.as_ref().map(Spanned::get_ref) else { return Ok(AddPath::default()) };
+    let send = match given.send.as_ref().map(|s| (s.get_ref(), s.span())) {
+        None => SendPaths::Best,
+        Some((schema::Paths::Text(all), _)) if all == "all" => SendPaths::All,
+        Some((paths, span)) => {
+            let number = match paths {
+                schema::Paths::Number(n) => NonZeroU16::new(*n).ok_or("0".to_owned()),
+                schema::Paths::Text(text) => Err(format!("{text:?}")),
+            };
+            SendPaths::Most(number.map_err(|what| {
+                let cure = "write \"all\", a number from 1, or leave `send` out";
+                source.error(&span, Rule::BadValue, format!("add_path.send is {what}"), cure)
+            })?)
+        }
+    };
+    Ok(AddPath { receive: given.receive, send })
 }
 
 fn md5(source: Source<'_>, raw: &schema::Neighbor) -> Result<Option<Secret>> {

@@ -103,6 +103,23 @@ pub(super) struct MaxPrefixes {
     pub(super) ipv6: Option<MaxPrefix>,
 }
 
+/// ADD-PATH both ways.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddPath {
+    #[serde(default)]
+    pub(super) receive: bool,
+    pub(super) send: Key<Paths>,
+}
+
+/// How many paths: a number, or "all".
+#[derive(Deserialize, Debug, Clone)]
+#[serde(untagged, expecting = "invalid number of paths: write \"all\" or a number")]
+pub(super) enum Paths {
+    Number(u16),
+    Text(String),
+}
+
 /// A text that no message repeats, not even the reader's "invalid type: integer `…`".
 #[derive(Clone)]
 pub(super) struct SecretText(pub(super) String);
@@ -174,6 +191,7 @@ neighbor_keys! {
     extended_message: bool,
     extended_next_hop: bool,
     enhanced_refresh: bool,
+    add_path: AddPath,
     gr_helper: bool,
     gr_restart_time: u16,
     max_prefix: MaxPrefixes,

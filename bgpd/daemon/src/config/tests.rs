@@ -78,6 +78,16 @@ fn every_rule_has_a_row_with_its_whole_line() {
             "t.toml:10: bad-value: delay_open of 121 s: the neighbour would give up before; write 0 (off) to 120",
         ),
         (
+            Rule::BadValue,
+            with("add_path = { receive = true, send = 0 }\n"),
+            "t.toml:10: bad-value: add_path.send is 0; write \"all\", a number from 1, or leave `send` out",
+        ),
+        (
+            Rule::BadValue,
+            with("add_path = { send = \"both\" }\n"),
+            "t.toml:10: bad-value: add_path.send is \"both\"; write \"all\", a number from 1, or leave `send` out",
+        ),
+        (
             Rule::BadPrefix,
             format!("{HEAD}own_prefixes = [\n  \"203.0.113.0/24\",\n  \"192.0.2.1/24\",\n]\n"),
             "t.toml:7: bad-prefix: 192.0.2.1/24 has bits set behind its length; write 192.0.2.0/24",
@@ -335,6 +345,7 @@ fn each_neighbour_field_has_its_cost() {
         ("extended_message", "", "extended_message = false"),
         ("extended_next_hop", "", "extended_next_hop = true"),
         ("enhanced_refresh", "", "enhanced_refresh = false"),
+        ("add_path", "", "add_path = { receive = true, send = 2 }"),
         ("gr_helper", "", "gr_helper = false"),
         ("gr_restart_time", "", "gr_restart_time = 7"),
         ("max_prefix", "", "max_prefix = { \"ipv4-unicast\" = { limit = 7 } }"),

@@ -99,6 +99,7 @@ impl Names<'_> {
             fib_installed: self.fib && e.fib == FibState::Installed,
             age_seconds: now.since(e.received).as_secs(),
             source: e.source.into(),
+            path_id: e.path_id,
         }
     }
 

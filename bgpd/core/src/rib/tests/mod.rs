@@ -1,6 +1,7 @@
 //! The RIB with several neighbours and a kernel that answers, no I/O: what is asserted is what neighbours would decode
 //! from the bytes and what the kernel would hold.
 
+mod add_path;
 mod fib;
 mod graceful;
 mod model;
@@ -24,7 +25,7 @@ use bgp_wire::{
 use net_types::{Asn, Family, Monotime, Prefix, RouterId};
 
 use super::*;
-use crate::config::{PolicyMode, Relation, RemoteAddress};
+use crate::config::{AddPath, PolicyMode, Relation, RemoteAddress};
 
 const V4: Family = Family::IPV4_UNICAST;
 const V6: Family = Family::IPV6_UNICAST;
@@ -87,6 +88,7 @@ fn neighbor(n: u32, relation: Relation) -> NeighborConfig {
         extended_message: false,
         extended_next_hop: false,
         enhanced_refresh: true,
+        add_path: AddPath::default(),
         gr_helper: true,
         gr_restart_time: 120,
         max_prefix: BTreeMap::new(),
@@ -179,6 +181,8 @@ fn end_of_rib(family: Family) -> Update {
 #[derive(Default, Debug)]
 struct Told {
     routes: BTreeMap<Prefix, (PathAttributes, NextHop)>,
+    /// The same, with Path Identifiers.
+    paths: BTreeMap<Nlri, (PathAttributes, NextHop)>,
     end_of_rib: BTreeSet<Family>,
     refresh: Vec<RouteRefreshSubtype>,
     withdrawals: usize,
@@ -302,18 +306,22 @@ impl Lab {
 
     fn hear(&mut self, peer: PeerId, mut bytes: &[u8]) {
         let told = self.told.get_mut(&peer).expect("bytes for a neighbour that is up");
-        let context = &self.infos[&peer].session;
+        // The other end of the session.
+        let ours = &self.infos[&peer].session;
+        let context = &SessionContext { add_path_receive: ours.add_path_send.clone(), ..ours.clone() };
         while let Some(frame) = message::frame(bytes, MAX_LEN).unwrap() {
             match message::decode(frame.kind, &bytes[19..frame.len], context).unwrap() {
                 Message::Update(update) => {
                     assert!(update.errors.is_empty(), "{update:?}");
                     for gone in update.unreach.iter().flat_map(|u| &u.nlri) {
-                        assert!(told.routes.remove(&gone.prefix).is_some(), "withdrawn but never announced: {gone:?}");
+                        assert!(told.paths.remove(gone).is_some(), "withdrawn but never announced: {gone:?}");
+                        told.routes.remove(&gone.prefix);
                         told.withdrawals += 1;
                     }
                     for reach in &update.reach {
                         for new in &reach.nlri {
                             told.routes.insert(new.prefix, (update.attributes.clone(), reach.next_hop));
+                            told.paths.insert(*new, (update.attributes.clone(), reach.next_hop));
                         }
                     }
                     told.end_of_rib.extend(update.end_of_rib);

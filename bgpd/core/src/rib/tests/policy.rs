@@ -69,17 +69,19 @@ fn rfc7911_3_paths_of_one_neighbour_by_identifier_count_as_one_prefix() {
     let mut lab = Lab::new();
     let mut limited = neighbor(1, Relation::Transit);
     limited.max_prefix.insert(V4, crate::config::MaxPrefix { limit: 1, restart: None });
-    lab.up_with(info(1, &limited));
+    let mut info = info(1, &limited);
+    info.session.add_path_receive = vec![V4];
+    lab.up_with(info);
     for (path_id, path) in [(1, vec![64501, 64510]), (2, vec![64501])] {
         let mut update = announce(&["198.51.100.128/28"], "198.51.100.1", attrs(&path));
         update.reach[0].nlri[0].path_id = path_id;
         assert_eq!(lab.send(1, update), None);
     }
-    assert_eq!(lab.best("198.51.100.128/28").unwrap().path_id, 2);
+    assert_eq!(lab.best("198.51.100.128/28").unwrap().path_id, Some(2));
     let mut gone = withdraw(&["198.51.100.128/28"]);
     gone.unreach[0].nlri[0].path_id = 2;
     lab.send(1, gone);
-    assert_eq!(lab.best("198.51.100.128/28").unwrap().path_id, 1);
+    assert_eq!(lab.best("198.51.100.128/28").unwrap().path_id, Some(1));
     assert_eq!(lab.rib.neighbor_counts(PeerId(1))[0].received, 1);
 }
 
