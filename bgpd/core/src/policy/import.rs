@@ -1,12 +1,12 @@
 //! Import: from a neighbour's route to what the decision process may see.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use bgp_wire::{AsPathSegmentType, Community, LargeCommunity, NextHop, PathAttributes, Role};
 use net_types::{Asn, Bogon, Prefix, RouterId, bogon_asn, bogon_prefix};
 
+use super::import_next_hop::{no_host, our_next_hop, third_party_next_hop};
 use super::tag;
 use super::types::{Change, ExplainStep, Finding, Refusal, SessionFacts};
 use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
@@ -32,7 +32,7 @@ impl Arrival<'_> {
     }
 
     /// eBGP under the relationship's own filters (not `accept-all`).
-    fn filtered(&self) -> bool {
+    pub(super) fn filtered(&self) -> bool {
         self.ebgp() && self.neighbor.policy == PolicyMode::Relationship
     }
 
@@ -166,7 +166,7 @@ pub const RULES: &[ImportRule] = &[
             |c| Finding::refuse_if(no_host(c.next_hop) || our_next_hop(c).is_some()),
             |c| match our_next_hop(c) {
                 Some(ours) if !no_host(c.next_hop) => format!("next hop {ours} is our own address"),
-                _ => format!("next hop {} is no host address", address_of(c.next_hop)),
+                _ => format!("next hop {} is no host address", c.next_hop.address()),
             },
         ),
     },
@@ -307,7 +307,7 @@ pub const RULES: &[ImportRule] = &[
         clause: "RFC 4271 §6.3",
         sentence: "the next hop is the neighbour or on the shared subnet",
         check: ImportCheck::Set(third_party_next_hop, |c| {
-            format!("next hop {} is neither {} nor on its subnet", address_of(c.next_hop), c.session.address)
+            format!("next hop {} is neither {} nor on its subnet", c.next_hop.address(), c.session.address)
         }),
     },
     ImportRule {
@@ -355,58 +355,6 @@ fn own_space<'a>(c: &Arrival<'a>, prefix: &Prefix) -> Option<&'a Prefix> {
 fn bogon_in_path(c: &Arrival<'_>) -> Option<(Asn, Bogon)> {
     let unnamed = |a: &Asn| !(a.is_private() && c.named_for_customer(*a));
     c.attributes.as_path.asns().filter(unnamed).find_map(|a| Some((a, bogon_asn(a, c.speaker.lab)?)))
-}
-
-fn no_host(next_hop: &NextHop) -> bool {
-    let address = address_of(next_hop);
-    address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || matches!(address, IpAddr::V4(a) if a.octets()[0] == 0 || a.octets()[0] >= 240)
-}
-
-/// The address in the next hop that is our own.
-fn our_next_hop(c: &Arrival<'_>) -> Option<IpAddr> {
-    let ours = |a: &IpAddr| {
-        *a == c.session.local_address
-            || c.session.local_ipv4.is_some_and(|o| *a == IpAddr::V4(o))
-            || c.session.local_ipv6.is_some_and(|o| *a == IpAddr::V6(o))
-            || c.session.link_local.is_some_and(|o| *a == IpAddr::V6(o))
-    };
-    let second = match *c.next_hop {
-        NextHop::V6 { link_local, .. } => link_local.map(IpAddr::V6),
-        NextHop::V4(_) => None,
-    };
-    [Some(address_of(c.next_hop)), second].into_iter().flatten().find(ours)
-}
-
-/// RFC 4271 §6.3 for a neighbour one hop away; a multihop session shares no subnet with us and is not asked.
-fn third_party_next_hop(c: &Arrival<'_>) -> Finding {
-    if !c.filtered() || c.neighbor.multihop.is_some() {
-        return Finding::Skip;
-    }
-    let address = address_of(c.next_hop);
-    let link_local = |a: IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
-    // RFC 7948 §4.8: a client's next hop goes on to the others as it is; with another member's in it, traffic would be
-    // drawn to where nobody asked for it.
-    let comparable = address.is_ipv4() == c.session.address.is_ipv4() && !link_local(c.session.address);
-    if c.neighbor.relation == Relation::RsClient && comparable {
-        return Finding::refuse_if(address != c.session.address);
-    }
-    if address == c.session.address || link_local(address) || c.session.connected.iter().any(|p| p.contains(address)) {
-        return Finding::Pass;
-    }
-    let subnet_known = c.session.connected.iter().any(|p| p.is_v4() == address.is_ipv4() && !link_local(p.addr()));
-    // Without the subnet, the neighbour's own address says enough, except at a route server, whose next hops are always
-    // others', and where the session runs over another family.
-    Finding::refuse_if(subnet_known || (comparable && c.neighbor.relation != Relation::RouteServer))
-}
-
-fn address_of(next_hop: &NextHop) -> IpAddr {
-    match *next_hop {
-        NextHop::V4(a) => IpAddr::V4(a),
-        NextHop::V6 { global, .. } => IpAddr::V6(global),
-    }
 }
 
 /// Every change to an accepted route, in order; iBGP routes are not changed.

@@ -21,6 +21,7 @@
 pub mod export;
 mod export_one;
 pub mod import;
+mod import_next_hop;
 mod path;
 mod profile;
 pub mod tag;
