@@ -58,7 +58,8 @@ fn rfc4724_kill_9_with_a_large_table_loses_no_packet_and_rewrites_no_route() {
     }
     let (net, count) = (Net::new(), routes());
     let (ours, theirs) = (&net.ours, &net.theirs);
-    let host = format!("{ours}-h");
+    let guard = Namespace(format!("{ours}-h"));
+    let host = &guard.0;
     // The host's subnet is part of our announced prefix; its namespace goes with the test.
     sh(&format!(
         "ip netns add {host}; ip link add eth2 netns {ours} type veth peer name eth0 netns {host}
@@ -66,7 +67,6 @@ fn rfc4724_kill_9_with_a_large_table_loses_no_packet_and_rewrites_no_route() {
          ip -n {host} addr add 192.0.2.2/25 dev eth0; ip -n {host} link set eth0 up; ip -n {host} route add default via 192.0.2.1
          ip netns exec {ours} sysctl -qw net.ipv4.ip_forward=1; ip -n {theirs} addr add {FAR}/32 dev lo"
     ));
-    let host = Namespace(host);
     let bird = net.bird(&bird(count));
     let mut bgpd = net.bgpd(
         "[announce]\nprefixes = [\"192.0.2.0/24\"]\n\
@@ -87,7 +87,7 @@ fn rfc4724_kill_9_with_a_large_table_loses_no_packet_and_rewrites_no_route() {
     assert_eq!(ahead(bgpd.id()), ["fib"], "the kernel's table comes first");
 
     let monitor = net.spawn(ours, "monitor.log", &["ip", "monitor", "route", "nexthop"]);
-    let ping = net.spawn(&host.0, "ping.log", &["ping", "-q", "-n", "-i", "0.002", FAR]);
+    let ping = net.spawn(host, "ping.log", &["ping", "-q", "-n", "-i", "0.002", FAR]);
     std::thread::sleep(Duration::from_secs(1));
     bgpd.kill();
     std::thread::sleep(Duration::from_secs(2));
