@@ -95,6 +95,10 @@ impl Bgpd for Fixed {
         if r.neighbor == "nobody" {
             return Err(Status::not_found("no neighbour \"nobody\""));
         }
+        if r.prefix == "2001:db8:7::/48" {
+            let paths = [9, 70_000].map(|id| Ok(Route { path_id: Some(id), best: id == 9, ..route(7) }));
+            return Ok(Response::new(Box::pin(tokio_stream::iter(paths))));
+        }
         let count = match r.prefix.as_str() {
             "" => TABLE,
             "2001:db8::/48" => 1,
@@ -176,6 +180,14 @@ async fn tables_and_json_come_from_one_message() {
          >  2001:db8:0::/48  2001:db8:ffff::1  transit-a  100        64501 64510  i  1h02m\n"
             .replace("   PREFIX         NEXT", "   PREFIX           NEXT")
     );
+    // RFC 7911: which path, where the session tells several.
+    for show in
+        [&["show", "route", "2001:db8:7::/48", "--all"][..], &["show", "rib-out", "transit-a", "2001:db8:7::/48"]]
+    {
+        let several = at(&endpoint, show).await.out;
+        assert!(several.contains(">  2001:db8:7::/48 path 9      2001:db8:ffff::1"), "{several}");
+        assert!(several.contains("   2001:db8:7::/48 path 70000  2001:db8:ffff::1"), "{several}");
+    }
     let memory = at(&endpoint, &["show", "memory"]).await.out;
     for says in
         ["81.0 MiB, at most 92.5 MiB so far", "0.1 MiB, 60 octets a path", "500 / 1000", "further paths   40000"]

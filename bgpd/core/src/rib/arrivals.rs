@@ -193,6 +193,7 @@ impl LocRib {
             self.candidate(verdict, source)
         };
         let Some(id) = self.table.entry(prefix) else { return };
+        self.note_paths(id);
         let buried = self.bury(id);
         let Some(slot) = self.table.get_mut(id) else { return };
         let path = Path { verdict, source: new.source, received: batch.received };
@@ -286,6 +287,7 @@ impl LocRib {
 
     /// Takes the path of a sender with this Path Identifier out.
     fn remove(&mut self, sender: &Sender, id: DestId, path_id: u32) {
+        self.note_paths(id);
         let buried = self.bury(id);
         let Some(slot) = self.table.get(id) else { return };
         let further = self.blocks.get(slot.further, slot.extra);

@@ -11,7 +11,7 @@ use super::fib::TargetId;
 use super::ids::{AttrId, DestId};
 use super::loc_rib::LocRib;
 use super::next_hop::Unresolved;
-use super::out::Offer;
+use super::out::{Offer, OfferedPath};
 use super::paths::Path;
 use super::peers::ANNOUNCED;
 use super::sources::SourceId;
@@ -180,6 +180,7 @@ impl LocRib {
     /// Runs the decision process for one destination and takes over its result. `touched`: the best path itself is not
     /// what it was.
     pub(super) fn decide(&mut self, id: DestId, touched: bool) {
+        self.note_paths(id);
         if self.deferred {
             return self.note_idle(id);
         }
@@ -275,6 +276,39 @@ impl LocRib {
     pub(super) fn export_source(&self, path: &Path) -> Option<u32> {
         let (generation, path_id) = self.sources.resolve(path.source)?;
         Some(if generation.peer() == PeerId::LOCAL { path_id } else { generation.identity })
+    }
+
+    /// The usable paths of a destination, the best first, until `more` has enough. `ranked`: the others in order of
+    /// preference; each is the winner of the decision among those that are left.
+    pub(super) fn offer_paths(&self, id: DestId, ranked: bool, more: &mut dyn FnMut(OfferedPath) -> bool) {
+        let offered = |path: &Path| {
+            let (set, (generation, path_id)) =
+                (self.verdicts.post(path.verdict).ok()?, self.sources.resolve(path.source)?);
+            Some(OfferedPath { set, source: self.export_source(path)?, peer: generation.peer(), path_id })
+        };
+        let first = self.table.get(id).is_some_and(|s| s.has_best());
+        let usable = |(at, path): (usize, &Path)| Some((self.key(path).ok()?, offered(path)?, at == 0 && first));
+        if !ranked {
+            for (_, path, _) in self.paths(id).enumerate().filter_map(usable) {
+                if !more(path) {
+                    return;
+                }
+            }
+            return;
+        }
+        let best = self.paths(id).take(usize::from(first)).enumerate().find_map(usable);
+        if best.is_some_and(|(_, path, _)| !more(path)) {
+            return;
+        }
+        let (mut keys, mut left): (Vec<_>, Vec<_>) =
+            self.paths(id).enumerate().filter_map(usable).filter(|u| !u.2).map(|(key, path, _)| (key, path)).unzip();
+        let mut lost = Vec::new();
+        while let Some(at) = decision::decide(&keys, &mut lost) {
+            keys.remove(at);
+            if !more(left.remove(at)) {
+                return;
+            }
+        }
     }
 
     /// What may be said about a destination.

@@ -56,6 +56,9 @@ pub(super) struct LocRib {
     pub(super) first_wants_done: bool,
     /// Destinations whose announcement may differ from what was said.
     pub(super) changed: Vec<DestId>,
+    /// Destinations with a path that is not what it was, while anybody is told more than the best.
+    pub(super) paths_changed: Vec<DestId>,
+    pub(super) notes_paths: bool,
     /// Destinations that nothing here needs any more.
     pub(super) idle: Vec<DestId>,
     pub(super) sweep: Sweep,
@@ -102,6 +105,8 @@ impl LocRib {
             deferred,
             first_wants_done: !deferred,
             changed: Vec::new(),
+            paths_changed: Vec::new(),
+            notes_paths: false,
             idle: Vec::new(),
             sweep: Sweep::default(),
             unsettled: VecDeque::new(),
@@ -187,6 +192,14 @@ impl LocRib {
     pub(super) fn has_path_ids(&self, peer: PeerId, family: Family) -> bool {
         let session = self.peers.get(&peer).and_then(|p| p.session.as_ref());
         session.is_some_and(|s| s.info.session.add_path_receive.contains(&family))
+    }
+
+    /// A path of the destination may not be what it was.
+    #[inline]
+    pub(super) fn note_paths(&mut self, id: DestId) {
+        if self.notes_paths {
+            self.paths_changed.push(id);
+        }
     }
 
     /// Looks whether anything here still needs the destination.

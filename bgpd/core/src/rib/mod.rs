@@ -391,10 +391,18 @@ impl Rib {
         self.check_deferral(now);
         self.poll_swept();
         self.mark_changed();
+        self.loc.notes_paths = self.out.tells_more_than_the_best();
         self.free_idle();
     }
 
     fn mark_changed(&mut self) {
+        if !self.loc.paths_changed.is_empty() {
+            let mut paths_changed = std::mem::take(&mut self.loc.paths_changed);
+            for id in paths_changed.drain(..) {
+                self.out.mark_paths(id);
+            }
+            self.loc.paths_changed = paths_changed;
+        }
         if self.loc.changed.is_empty() {
             return;
         }

@@ -7,12 +7,16 @@ use net_types::Prefix;
 
 use super::ids::{AttrId, DestId};
 use super::loc_rib::LocRib;
-use super::out::{Offer, View};
+use super::out::{Offer, OfferedPath, View};
 use crate::policy::RouteSource;
 
 impl View for LocRib {
     fn offer(&self, dest: DestId) -> Offer {
         self.exportable(dest)
+    }
+
+    fn paths(&self, dest: DestId, ranked: bool, more: &mut dyn FnMut(OfferedPath) -> bool) {
+        self.offer_paths(dest, ranked, more);
     }
 
     fn prefix(&self, dest: DestId) -> Prefix {

@@ -128,7 +128,9 @@ impl Rib {
                 into.extend(self.loc.paths(id).filter(of_peer).filter_map(|p| self.entry(id, p, true)));
             }
             RouteTable::Out(peer) => {
-                into.extend(self.out.advertised_route(&self.loc, peer, id).map(|r| self.out_entry(peer, r)));
+                into.extend(
+                    self.out.advertised_routes(&self.loc, peer, id).into_iter().map(|r| self.out_entry(peer, r)),
+                );
             }
         }
     }
@@ -188,23 +190,31 @@ impl Rib {
     }
 
     fn out_entry(&self, peer: PeerId, route: super::out::AdvertisedRoute) -> RouteEntry {
-        let slot = self.loc.table.find(&route.prefix).and_then(|id| self.loc.table.get(id));
+        let id = self.loc.table.find(&route.prefix);
+        let slot = id.and_then(|id| self.loc.table.get(id));
         let best = slot.and_then(|s| s.best());
-        let stale = best.and_then(|p| self.loc.sources.resolve(p.source)).is_some_and(|(g, _)| g.stale);
+        let path = match route.of {
+            Some(from) => {
+                let of = |p: &&Path| self.loc.sources.resolve(p.source).is_some_and(|(g, i)| (g.peer(), i) == from);
+                id.and_then(|id| self.loc.paths(id).find(of))
+            }
+            None => best,
+        };
+        let stale = path.and_then(|p| self.loc.sources.resolve(p.source)).is_some_and(|(g, _)| g.stale);
         RouteEntry {
             prefix: route.prefix,
-            path_id: None,
+            path_id: route.path_id,
             peer,
-            source: best.map_or("", |p| self.source_word(p)),
+            source: path.map_or("", |p| self.source_word(p)),
             next_hop: route.next_hop,
             attributes: route.attributes,
-            best: true,
+            best: path == best,
             stale,
             accepted: true,
             reason: String::new(),
             resolved: Vec::new(),
             fib: slot.map_or(FibState::NotWanted, |s| s.fib_state()),
-            received: best.map_or(Monotime::ZERO, |p| Monotime::from_secs(u64::from(p.received))),
+            received: path.map_or(Monotime::ZERO, |p| Monotime::from_secs(u64::from(p.received))),
         }
     }
 
@@ -221,10 +231,11 @@ impl Rib {
         }
     }
 
-    /// What a neighbour holds from us for one prefix.
+    /// What a neighbour holds from us for one prefix, the best of it.
     pub fn exported_route(&self, prefix: &Prefix, peer: PeerId) -> Option<RouteEntry> {
         let id = self.loc.table.find(prefix)?;
-        self.out.advertised_route(&self.loc, peer, id).map(|route| self.out_entry(peer, route))
+        let routes = self.out.advertised_routes(&self.loc, peer, id);
+        routes.into_iter().next().map(|route| self.out_entry(peer, route))
     }
 
     /// The want of one prefix, if something is wanted.

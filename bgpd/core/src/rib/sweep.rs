@@ -150,7 +150,10 @@ impl LocRib {
             while let Some(path) = self.path(id, at) {
                 let owed = self.sources.resolve(path.source).map_or(Owed::default(), |(g, _)| g.owed);
                 decide |= owed.decide || self.hangs_on_moved(&path);
-                export |= owed.export && at == 0;
+                if owed.export {
+                    self.note_paths(id);
+                    export |= at == 0;
+                }
                 if owed.judge {
                     cost += JUDGING;
                     if self.judge_again(id, at) {

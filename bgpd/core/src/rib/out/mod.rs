@@ -12,8 +12,11 @@
 //! only. Neighbours that ask for the same get the same buffer: a plan (which destinations, in which state) is compared, not
 //! trusted.
 //!
+//! A neighbour that is told several paths to a destination, or that we are the route server of, has a table of its own
+//! (`many`) beside the groups.
+//!
 //! Rooms: `states`, `marks`, `log`, `bitmap` (what is kept), `pass` (going over the table), `look` (what a set looks like to
-//! a group), `group` (judging), `member`, `pull` (putting a plan together), `plan` (bytes), `outgoing`.
+//! a group), `group` (judging), `member`, `pull` (putting a plan together), `plan` (bytes), `outgoing`; `many`, `told`.
 //!
 //! Invariants:
 //! - A neighbour's bit is set exactly if the messages handed out so far leave it with a route; only then is a withdrawal
@@ -31,6 +34,7 @@ mod bitmap;
 mod group;
 mod log;
 mod look;
+mod many;
 mod marks;
 mod member;
 mod outgoing;
@@ -38,6 +42,7 @@ mod pass;
 mod plan;
 mod pull;
 mod states;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -50,6 +55,7 @@ use crate::policy::{ExportProfile, ExportTarget, RouteSource, SessionFacts};
 use crate::rib::{AttrId, DestId, PeerId};
 use bitmap::Bitmap;
 use group::Group;
+use many::Many;
 use member::{From, Member, WalkKind};
 use pull::Run;
 
@@ -75,10 +81,31 @@ pub enum Offer {
     },
 }
 
+/// One of the paths to a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfferedPath {
+    /// Its attributes after import policy, and its next hop.
+    pub set: AttrId,
+    /// Where it came from.
+    pub source: u32,
+    /// From whom; with `path_id`, the path as long as the neighbour keeps it.
+    pub peer: PeerId,
+    /// Its Path Identifier there.
+    pub path_id: u32,
+}
+
 /// The RIB, as far as this side looks at it.
 pub trait View {
     /// The best path of a destination, if it may be announced; of a number that is not in use, [`Offer::Withdrawn`].
     fn offer(&self, dest: DestId) -> Offer;
+    /// Its usable paths, the best first, until `more` has enough. `ranked`: the others in order of preference.
+    fn paths(&self, dest: DestId, _ranked: bool, more: &mut dyn FnMut(OfferedPath) -> bool) {
+        if let Offer::Route { set, source } = self.offer(dest)
+            && let Some(RouteSource { peer, .. }) = self.source(source)
+        {
+            more(OfferedPath { set, source, peer, path_id: 0 });
+        }
+    }
     /// What a number stands for.
     fn prefix(&self, dest: DestId) -> Prefix;
     /// The source of that number; the same number never stands for anything else. `None`: its paths are gone or going, and
@@ -120,6 +147,10 @@ pub struct AdvertisedRoute {
     pub next_hop: NextHop,
     /// As sent.
     pub attributes: Arc<PathAttributes>,
+    /// As sent, where the session has such (RFC 7911).
+    pub path_id: Option<u32>,
+    /// Which path it is where that need not be the best: who sent it, and its Path Identifier there.
+    pub of: Option<(PeerId, u32)>,
 }
 
 /// The Adj-RIBs-Out of all established sessions.
@@ -129,6 +160,10 @@ pub struct AdjRibOut {
     /// By number; `None`: free.
     groups: Vec<Option<Box<Group>>>,
     peers: BTreeMap<PeerId, u32>,
+    /// Neighbours with a table of their own.
+    many: BTreeMap<PeerId, Box<Many>>,
+    /// Those that are over, until all they hold is given back.
+    many_over: Vec<Many>,
     /// Groups that are over, until all they hold is given back.
     dissolving: Vec<Group>,
     /// What members that left held and no group of theirs knew yet.
@@ -147,6 +182,8 @@ impl AdjRibOut {
             speaker,
             groups: Vec::new(),
             peers: BTreeMap::new(),
+            many: BTreeMap::new(),
+            many_over: Vec::new(),
             dissolving: Vec::new(),
             left: Vec::new(),
             released: VecDeque::new(),
@@ -159,6 +196,11 @@ impl AdjRibOut {
     /// is forgotten first.
     pub fn add_peer(&mut self, neighbor: &NeighborConfig, session: &SessionFacts) {
         self.remove_peer(session.peer);
+        if Many::is_for(neighbor, session) {
+            let many = Many::new(neighbor, session, Arc::clone(&self.speaker));
+            self.many.insert(session.peer, Box::new(many));
+            return;
+        }
         let member = Box::new(Member::new(ExportTarget::new(neighbor, session), session.enhanced_refresh));
         self.enter(ExportProfile::new(neighbor, session), member, WalkKind::Initial);
     }
@@ -167,6 +209,9 @@ impl AdjRibOut {
     /// what stays advertised. Nothing happens if export and encoding depend on none of what changed.
     pub fn change_peer(&mut self, neighbor: &NeighborConfig, session: &SessionFacts) {
         let peer = session.peer;
+        if let Some(many) = self.many.get_mut(&peer) {
+            return many.change(neighbor, session);
+        }
         let (profile, target) = (ExportProfile::new(neighbor, session), ExportTarget::new(neighbor, session));
         let Some(group) = self.group(peer) else { return self.add_peer(neighbor, session) };
         let Some(member) = group.members.get(peer) else { return };
@@ -191,11 +236,13 @@ impl AdjRibOut {
     /// The speaker's configuration changed: everything is judged again; only what comes out differently is sent.
     pub fn set_speaker(&mut self, speaker: Arc<SpeakerConfig>) {
         self.groups.iter_mut().flatten().for_each(|g| g.set_speaker(&speaker));
+        self.many.values_mut().for_each(|m| m.set_speaker(&speaker));
         self.speaker = speaker;
     }
 
     /// A session ended.
     pub fn remove_peer(&mut self, peer: PeerId) {
+        self.many_over.extend(self.many.remove(&peer).map(|m| *m));
         if let Some((member, _)) = self.leave(peer, None)
             && member.carried
         {
@@ -206,10 +253,24 @@ impl AdjRibOut {
     /// The best path of this destination, or what policy makes of it, may have changed.
     pub fn mark_changed(&mut self, dest: DestId) {
         self.groups.iter_mut().flatten().for_each(|g| g.mark(dest));
+        self.mark_paths(dest);
+    }
+
+    /// A path of this destination may have changed, the best or another.
+    pub fn mark_paths(&mut self, dest: DestId) {
+        self.many.values_mut().for_each(|m| m.mark(dest));
+    }
+
+    /// True if [`AdjRibOut::mark_paths`] concerns anybody.
+    pub fn tells_more_than_the_best(&self) -> bool {
+        !self.many.is_empty()
     }
 
     /// The neighbour sent a ROUTE-REFRESH request (RFC 2918 §4).
     pub fn refresh(&mut self, peer: PeerId, family: Family) {
+        if let Some(many) = self.many.get_mut(&peer) {
+            return many.refresh(family);
+        }
         if let Some(group) = self.group_mut(peer) {
             group.refresh(peer, family);
         }
@@ -217,12 +278,18 @@ impl AdjRibOut {
 
     /// False if [`AdjRibOut::next_updates`] has nothing for this neighbour; true means that it is worth asking.
     pub fn has_pending(&self, peer: PeerId) -> bool {
+        if let Some(many) = self.many.get(&peer) {
+            return !many.is_idle();
+        }
         self.member(peer).is_some_and(|(g, m)| !g.is_idle(m))
     }
 
     /// The neighbour was told everything: [`AdjRibOut::poll_ready`] names it when there is more, as it does one whose session
     /// is new.
     pub fn wait(&mut self, peer: PeerId) {
+        if let Some(many) = self.many.get_mut(&peer) {
+            many.waiting = true;
+        }
         if let Some(group) = self.group_mut(peer)
             && let Some(member) = group.members.get_mut(peer)
         {
@@ -233,6 +300,10 @@ impl AdjRibOut {
 
     /// A neighbour that waits and has something pending; it does not wait any more.
     pub fn poll_ready(&mut self) -> Option<PeerId> {
+        if let Some((peer, many)) = self.many.iter_mut().find(|(_, m)| m.is_ready()) {
+            many.waiting = false;
+            return Some(*peer);
+        }
         loop {
             while let Some(peer) = self.ready.pop_front() {
                 if self.is_ready(peer)
@@ -255,6 +326,9 @@ impl AdjRibOut {
 
     /// True if [`AdjRibOut::poll_ready`] would name one.
     pub fn has_ready(&self) -> bool {
+        if self.many.values().any(|m| m.is_ready()) {
+            return true;
+        }
         let groups = self.groups.iter().flatten();
         groups.filter(|g| g.stirred).any(|g| g.ready().next().is_some()) || self.ready.iter().any(|p| self.is_ready(*p))
     }
@@ -266,8 +340,13 @@ impl AdjRibOut {
     /// The next whole messages for a neighbour, about `budget` octets (at least one route); `None`: it has been told
     /// everything, or ([`AdjRibOut::has_pending`]) a slice of the work that one call does had nothing for it.
     pub fn next_updates<V: View>(&mut self, view: &mut V, peer: PeerId, budget: usize) -> Option<Outgoing> {
-        let id = *self.peers.get(&peer)?;
         self.forget_freed(view);
+        if let Some(many) = self.many.get_mut(&peer) {
+            let outgoing = many.pull(view, budget);
+            self.released.extend(many.released.drain(..));
+            return outgoing;
+        }
+        let id = *self.peers.get(&peer)?;
         let mut group = self.groups.get_mut(id as usize)?.take()?;
         let outgoing = group.pull(view, &mut self.run, peer, budget, &mut self.groups);
         self.released.extend(group.released.drain(..));
@@ -291,6 +370,7 @@ impl AdjRibOut {
     pub fn holds(&self, dest: DestId) -> bool {
         self.groups.iter().flatten().map(Box::as_ref).chain(&self.dissolving).any(|g| g.holds(dest))
             || self.left.iter().any(|held| held.contains(dest))
+            || self.many.values().map(Box::as_ref).chain(&self.many_over).any(|m| m.holds(dest))
     }
 
     /// A destination that was held and perhaps is not any more ([`AdjRibOut::holds`]).
@@ -310,18 +390,24 @@ impl AdjRibOut {
         {
             self.dissolving.pop();
         }
+        if let Some(many) = self.many_over.last_mut()
+            && !many.dissolve(view, &mut self.released)
+        {
+            self.many_over.pop();
+        }
         if let Some(held) = self.left.last_mut() {
             match held.pop_chunk() {
                 Some(dests) => self.released.extend(dests),
                 None => drop(self.left.pop()),
             }
         }
-        more || !self.dissolving.is_empty() || !self.left.is_empty()
+        more || !self.dissolving.is_empty() || !self.left.is_empty() || !self.many_over.is_empty()
     }
 
     /// Counters of a neighbour, per family.
     pub fn counters(&self, peer: PeerId, family: Family) -> OutCounters {
-        let [v4, v6] = self.member(peer).map(|(_, m)| m.counters).unwrap_or_default();
+        let many = || self.many.get(&peer).map(|m| m.counters);
+        let [v4, v6] = self.member(peer).map(|(_, m)| m.counters).or_else(many).unwrap_or_default();
         match family {
             Family::IPV4_UNICAST => v4,
             Family::IPV6_UNICAST => v6,
@@ -332,15 +418,26 @@ impl AdjRibOut {
     /// What a neighbour holds from us, in no order that means anything. A destination that changed and was not pulled yet is
     /// there as it will be; one that is about to be withdrawn is left out.
     pub fn advertised(&self, peer: PeerId) -> impl Iterator<Item = DestId> + '_ {
-        self.member(peer).into_iter().flat_map(|(g, m)| m.held.iter().filter(|d| g.states.get(*d).route().is_some()))
+        let many = self.many.get(&peer).into_iter().flat_map(|m| m.told.iter());
+        let member = self.member(peer).into_iter();
+        member.flat_map(|(g, m)| m.held.iter().filter(|d| g.states.get(*d).route().is_some())).chain(many)
     }
 
     /// True if [`AdjRibOut::advertised`] names it.
     pub fn holds_route(&self, peer: PeerId, dest: DestId) -> bool {
-        self.member(peer).is_some_and(|(g, m)| m.held.contains(dest) && g.states.get(dest).route().is_some())
+        self.many.get(&peer).is_some_and(|m| !m.told.get(dest).is_empty())
+            || self.member(peer).is_some_and(|(g, m)| m.held.contains(dest) && g.states.get(dest).route().is_some())
     }
 
     /// What a neighbour holds from us for one destination, with the attributes as sent.
+    pub fn advertised_routes<V: View>(&self, view: &V, peer: PeerId, dest: DestId) -> Vec<AdvertisedRoute> {
+        match self.many.get(&peer) {
+            Some(many) => many.advertised_routes(view, dest),
+            None => self.advertised_route(view, peer, dest).into_iter().collect(),
+        }
+    }
+
+    /// The same where it is told one path at most.
     pub fn advertised_route<V: View>(&self, view: &V, peer: PeerId, dest: DestId) -> Option<AdvertisedRoute> {
         let (group, member) = self.member(peer).filter(|(_, m)| m.held.contains(dest))?;
         let (set, source) = group.states.get(dest).route()?;
@@ -354,6 +451,8 @@ impl AdjRibOut {
             prefix: view.prefix(dest),
             next_hop: member.target.next_hop(dest.family(), next_hop)?,
             attributes: Arc::new(attributes),
+            path_id: None,
+            of: None,
         })
     }
 

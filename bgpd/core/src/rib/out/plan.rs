@@ -192,7 +192,8 @@ fn unsendable(plan: &Plan, nlri: impl Fn(DestId) -> Nlri, context: &SessionConte
     all
 }
 
-fn mark(marker: Marker, context: &SessionContext, out: &mut BytesMut) {
+/// Appends a marker.
+pub(super) fn mark(marker: Marker, context: &SessionContext, out: &mut BytesMut) {
     let refresh = |family, subtype| Message::RouteRefresh(RouteRefresh { family, subtype });
     let bytes = match marker {
         Marker::BeginOfRefresh(f) => message::encode(&refresh(f, RouteRefreshSubtype::Begin), context),

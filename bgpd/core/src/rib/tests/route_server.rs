@@ -113,3 +113,20 @@ fn rfc7948_4_8_a_client_names_itself_as_next_hop() {
     let rows = lab.list(RouteTable::In(PeerId(1)), &RouteFilter::default(), 10);
     assert!(rows[0].reason.starts_with("next-hop-third-party: "), "{}", rows[0].reason);
 }
+
+#[test]
+fn rfc7947_2_3_no_path_is_hidden_by_a_better_one_that_is_withheld() {
+    let mut lab = exchange();
+    lab.up_with(client(3));
+    let held = |lab: &Lab, n| lab.told[&PeerId(n)].routes.get(&p(MEMBERS)).map(|(a, _)| a.as_path.to_string());
+    // The best is 1's, but 1 has no use for it, and 3 would refuse a path that it stands in.
+    lab.announce(1, MEMBERS, &[64501, 64503]);
+    lab.announce(2, MEMBERS, &[64502, 64510, 64511]);
+    assert_eq!(held(&lab, 1).unwrap(), "64502 64510 64511");
+    assert_eq!(held(&lab, 2).unwrap(), "64501 64503");
+    assert_eq!(held(&lab, 3).unwrap(), "64502 64510 64511");
+    lab.send(1, withdraw(&[MEMBERS]));
+    assert_eq!((held(&lab, 1).unwrap(), held(&lab, 2)), ("64502 64510 64511".to_owned(), None));
+    lab.send(2, withdraw(&[MEMBERS]));
+    assert_eq!((held(&lab, 1), held(&lab, 3), lab.rib.summary().families[0].prefixes), (None, None, 0));
+}
