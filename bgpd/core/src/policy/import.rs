@@ -477,6 +477,11 @@ impl Arrival<'_> {
 }
 
 impl SetVerdict {
+    /// False: every route of the set fares as the set.
+    pub fn asks_prefixes(&self) -> bool {
+        self.prefixes
+    }
+
     /// The first rule that refuses a route of the set to this prefix; the set's own where none before it does.
     pub fn refuses(&self, arrival: &Arrival<'_>, prefix: &Prefix) -> Option<RuleId> {
         if !self.prefixes {

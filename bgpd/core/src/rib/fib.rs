@@ -70,12 +70,14 @@ impl Targets {
         self.kept.get(Targets::index(id))?.target.as_ref()
     }
 
+    #[inline]
     pub(super) fn retain(&mut self, id: TargetId) {
         if let Some(kept) = self.kept.get_mut(Targets::index(id)) {
             kept.refs += 1;
         }
     }
 
+    #[inline]
     pub(super) fn release(&mut self, id: TargetId) {
         let Some(kept) = self.kept.get_mut(Targets::index(id)) else { return };
         kept.refs -= 1;
@@ -179,6 +181,11 @@ impl FibWants {
             self.queue = VecDeque::new();
         }
         next
+    }
+
+    /// Destinations in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Every want is handed out.

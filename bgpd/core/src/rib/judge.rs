@@ -41,7 +41,11 @@ impl LocRib {
         Judging { arrival, set, pre, usual, other: None }
     }
 
+    #[inline]
     fn verdict(&mut self, judging: &mut Judging<'_>, prefix: &net_types::Prefix) -> Verdict {
+        if !judging.set.asks_prefixes() {
+            return judging.usual;
+        }
         let refused = judging.set.refuses(&judging.arrival, prefix);
         match (refused, judging.other) {
             (rule, _) if rule == judging.set.refused => judging.usual,

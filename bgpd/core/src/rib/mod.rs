@@ -276,9 +276,15 @@ impl Rib {
 
     fn take_fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
         let (place, number) = fib::of_cookie(cookie);
-        // The place is said by the want's first answer; what is reported later, unasked, is looked for.
         let there = self.loc.table.prefix(place) == Some(prefix);
-        let Some(id) = there.then_some(place).or_else(|| self.loc.table.find(&prefix)) else { return };
+        let id = match there {
+            true => Some(place),
+            // What is reported later, unasked, does not say the place (it is 0 then) and is looked for. The want's first
+            // answer says it: the destination is gone, and the want with it.
+            false if place == DestId(0) => self.loc.table.find(&prefix),
+            false => None,
+        };
+        let Some(id) = id else { return };
         let Some(slot) = self.loc.table.get_mut(id) else { return };
         if slot.cookie != number || slot.target.is_none() {
             return;
@@ -299,7 +305,8 @@ impl Rib {
 
     /// The next wants for the FIB, so many at most; empty: all are handed out.
     pub fn poll_fib(&mut self, most: usize) -> FibBatch {
-        let mut batch = FibBatch::default();
+        let wants = Vec::with_capacity(self.loc.fib.waiting().min(most));
+        let mut batch = FibBatch { wants, ..FibBatch::default() };
         // The targets of the batch by their numbers here; few.
         let mut numbers: Vec<TargetId> = Vec::new();
         while batch.wants.len() < most
