@@ -14,12 +14,13 @@ use daemonbase::grpc;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// One BIRD that is three neighbours, AS 64501 to 64503, each with a table of its own, at 203.0.113.2 to .4; we are .1.
+/// One BIRD that is three neighbours, AS 64501 to 64503, each with a table of its own, at 203.0.113.2 to .4. It
+/// has one session an address of ours, so we have three: .5 to .7.
 fn net() -> Option<Net> {
     can_run(&["/usr/sbin/bird"]).then(|| {
         let net = Net::new();
-        net.ip("addr add 203.0.113.1/28 dev eth1");
         for n in 2..=4 {
+            net.ip(&format!("addr add 203.0.113.{}/28 dev eth1", n + 3));
             sh(&format!("ip -n {} addr add 203.0.113.{n}/28 dev eth1", net.theirs));
         }
         net
@@ -34,10 +35,11 @@ fn bird(net: &Net, routes: &str, channels: [&str; 3]) -> Process {
     config += routes;
     for (n, channel) in (1..).zip(channels) {
         config += &format!(
-            "protocol bgp b{n} {{ local 203.0.113.{} as {}; neighbor 203.0.113.1 as 64500; enforce first as off;\n\
+            "protocol bgp b{n} {{ local 203.0.113.{} as {}; neighbor 203.0.113.{} as 64500; enforce first as off;\n\
               connect retry time 1; connect delay time 1; error wait time 1,2; ipv4 {{ table t{n}; {channel} }}; }}\n",
             n + 1,
-            64500 + n
+            64500 + n,
+            n + 4
         );
     }
     net.bird(&config)
@@ -46,9 +48,10 @@ fn bird(net: &Net, routes: &str, channels: [&str; 3]) -> Process {
 fn neighbors(relation: &str, keys: [&str; 3]) -> String {
     let one = |(n, keys): (u32, &str)| {
         format!(
-            "[[neighbor]]\nname = \"n{n}\"\naddress = \"203.0.113.{}\"\nremote_as = {}\nrelation = \"{relation}\"\n\
+            "[[neighbor]]\nname = \"n{n}\"\naddress = \"203.0.113.{}\"\nlocal_address = \"203.0.113.{}\"\nremote_as = {}\nrelation = \"{relation}\"\n\
              policy = \"accept-all\"\nfamilies = [\"ipv4-unicast\"]\nconnect_retry_time = 1\n{keys}",
             n + 1,
+            n + 4,
             64500 + n
         )
     };
@@ -58,7 +61,7 @@ fn neighbors(relation: &str, keys: [&str; 3]) -> String {
 /// The paths that a table of BIRD's holds to a prefix, as its `show route all` prints them.
 fn paths(net: &Net, table: &str, prefix: &str) -> Vec<String> {
     let text = net.birdc(&format!("show route {prefix} table {table} all"));
-    text.split("unicast [").skip(1).map(str::to_owned).collect()
+    text.split(" [b").skip(1).map(str::to_owned).collect()
 }
 
 fn wait_for(net: &Net, table: &str, prefix: &str, wanted: &[&[&str]]) {
@@ -140,10 +143,16 @@ protocol static s4 { ipv4 { table t2; }; route 192.0.2.0/24 blackhole; }
 fn rfc7947_a_route_servers_clients_hear_each_other_as_if_it_were_not_there() {
     let Some(net) = net() else { return };
     let routes = "
-protocol static s1 { ipv4 { table t1; }; route 198.51.0.0/16 blackhole { bgp_med = 33; bgp_community.add((64501,1)); }; }
+protocol static s1 { ipv4 { table t1; }; route 198.51.0.0/16 blackhole { bgp_community.add((64501,1)); }; }
 protocol static s2 { ipv4 { table t2; }; route 198.51.0.0/16 blackhole { bgp_path.prepend(64510); bgp_path.prepend(64510); }; }
 ";
-    let _bird = bird(&net, routes, ["import all; export where source = RTS_STATIC;"; 3]);
+    // All members are one BIRD here, and it takes none of its own addresses for a gateway unless it looks it up.
+    let _bird = bird(
+        &net,
+        routes,
+        ["import all; gateway recursive; export filter { if source != RTS_STATIC then reject; bgp_med = 33; accept; };";
+            3],
+    );
     let _bgpd = net.bgpd(&neighbors("rs-client", ["", "", ""]));
     wait_for(&net, "t3", "198.51.0.0/16", &[&["as_path: 64501\n", "next_hop: 203.0.113.2\n", "med: 33", "(64501,1)"]]);
     // Neighbour 1's own path is the best of all; it is told the best of the others (RFC 7947 §2.3).
