@@ -153,7 +153,7 @@ fn kernel(rib: &mut Rib) {
 
 /// What is about the whole table, to its end.
 fn settle(rib: &mut Rib) {
-    while rib.work(NOW) {
+    while rib.work(NOW) || rib.tidy() {
         kernel(rib);
     }
     kernel(rib);

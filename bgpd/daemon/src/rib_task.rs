@@ -6,8 +6,8 @@
 //! ([`Rib::work`]).
 //! Invariants: this thread waits for nobody: towards the FIB it keeps at most [`WANTS_IN_FLIGHT`] wants under way,
 //! towards a neighbour as many answers as it gave credit for, towards the supervisor it sets a value. It goes round:
-//! links, the queue, timers, the table, wants, neighbours, questions, each for at most [`TURN`] or one slice, and sleeps only when all
-//! of them have nothing to do; no timer is set on the way.
+//! links, the queue, timers, the table, wants, neighbours, questions, each for at most [`TURN`] or one slice; when all of them have nothing
+//! to do it tidies ([`Rib::tidy`]), a slice a round, and then sleeps; no timer is set on the way.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -138,6 +138,9 @@ pub async fn run(setup: Setup) {
         let asked = task.ask();
         let waiting = !inputs.is_empty() || !task.line.is_empty() || task.rib.has_ready_peer();
         if busy || waiting || matches!(asked, Ask::Now) {
+            continue;
+        }
+        if task.rib.tidy() {
             continue;
         }
         let due = task.rib.poll_timeout().map(|at| Instant::from_std(clock.instant(at)));

@@ -243,7 +243,7 @@ impl LocRib {
         }
         slot.set_has_best(best.is_some());
         self.fib.want(id, slot, target);
-        if slot.is_idle() {
+        if slot.is_idle() && !slot.note() {
             self.idle.push(id);
         }
         if touched || if best == Some(0) { !had } else { had || best.is_some() } {

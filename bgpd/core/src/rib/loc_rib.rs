@@ -204,7 +204,10 @@ impl LocRib {
 
     /// Looks whether anything here still needs the destination.
     pub(super) fn note_idle(&mut self, id: DestId) {
-        if self.table.get(id).is_some_and(|s| s.is_idle()) {
+        if let Some(slot) = self.table.get_mut(id)
+            && slot.is_idle()
+            && !slot.note()
+        {
             self.idle.push(id);
         }
     }

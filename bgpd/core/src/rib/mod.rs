@@ -15,7 +15,7 @@
 //! After any call the owner drains [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
 //! [`Rib::handle_timeout`] at [`Rib::poll_timeout`]. Between calls, as long as it has something to do, it gives
 //! [`Rib::work`] its turn: nothing that is about the whole table happens in any other call, so none takes longer the more
-//! routes there are.
+//! routes there are. When it has nothing else to do, it calls [`Rib::tidy`].
 //!
 //! Invariants:
 //! - Once [`Rib::work`] has nothing left to do, the Loc-RIB is a function of the Adj-RIBs-In, the configuration, the announcements and the connected subnets; the
@@ -81,6 +81,9 @@ pub use types::{
 
 /// Destinations that one [`Rib::work`] looks at.
 const SLICE: usize = 2000;
+
+/// Destinations that one [`Rib::tidy`] clears away: some 100 µs.
+const TIDIED: usize = 500;
 
 /// The routing information base. See the module.
 #[derive(Debug)]
@@ -328,9 +331,7 @@ impl Rib {
             if !nothing {
                 batch.wants.push(FibWant { prefix, cookie: fib::cookie(id, slot.cookie), target });
             }
-            if slot.is_idle() {
-                self.free(id);
-            }
+            self.loc.note_idle(id);
         }
         batch
     }
@@ -359,7 +360,7 @@ impl Rib {
         if outgoing.is_none() {
             self.out.wait(id);
         }
-        self.free_idle();
+        self.note_released();
         outgoing
     }
 
@@ -399,7 +400,11 @@ impl Rib {
         self.poll_swept();
         self.mark_changed();
         self.loc.notes_paths = self.out.tells_more_than_the_best();
-        self.free_idle();
+        self.note_released();
+        let made = self.loc.table.take_made();
+        if made > 0 {
+            self.free_idle(2 * made);
+        }
     }
 
     fn mark_changed(&mut self) {
@@ -421,22 +426,29 @@ impl Rib {
         self.out.forget_freed(&mut self.loc);
     }
 
-    /// Frees destinations that nothing needs any more.
-    fn free_idle(&mut self) {
+    fn note_released(&mut self) {
         while let Some(id) = self.out.poll_released() {
             self.loc.note_idle(id);
         }
-        while let Some(id) = self.loc.idle.pop() {
-            if self.loc.table.get(id).is_some_and(|s| s.is_idle()) {
-                self.free(id);
-            }
-        }
     }
 
-    /// Frees an idle destination, unless a neighbour is still to be told of it.
-    fn free(&mut self, id: DestId) {
-        if !self.out.holds(id) {
-            self.loc.table.remove(id);
+    /// Frees destinations that nothing needs any more, a slice of them; true: there are more. The owner calls it when it has
+    /// nothing else to do: a table that is withdrawn is told to be gone first and cleared away then, and what comes again
+    /// meanwhile finds its place. Nothing depends on it but memory, and [`Rib::update`] clears two places for each it makes.
+    pub fn tidy(&mut self) -> bool {
+        self.free_idle(TIDIED);
+        !self.loc.idle.is_empty()
+    }
+
+    fn free_idle(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(id) = self.loc.idle.pop() else { return };
+            let Some(slot) = self.loc.table.get_mut(id) else { continue };
+            slot.forget_note();
+            // Where a neighbour is still to be told of it, it is noted again once that is done.
+            if slot.is_idle() && !self.out.holds(id) {
+                self.loc.table.remove(id);
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ const QUEUED: u8 = 1 << 3;
 const HANDED_OUT: u8 = 1 << 4;
 const STATE_SHIFT: u8 = 5;
 const STATE: u8 = 0b11 << STATE_SHIFT;
+const NOTED: u8 = 1 << 7;
 
 /// A destination without its address. By default: a free place.
 #[derive(Clone, Copy, Default, Debug)]
@@ -117,6 +118,17 @@ impl Slot {
         self.flags = self.flags & !STATE | (state as u8) << STATE_SHIFT;
     }
 
+    /// Written down as one that nothing may need any more. True: it was already.
+    pub(super) fn note(&mut self) -> bool {
+        let noted = self.flags & NOTED != 0;
+        self.flags |= NOTED;
+        noted
+    }
+
+    pub(super) fn forget_note(&mut self) {
+        self.flags &= !NOTED;
+    }
+
     /// Neither a path nor anything the kernel may still have to do with.
     pub(super) fn is_idle(&self) -> bool {
         !self.has_path() && self.target.is_none() && !self.is_queued() && !self.is_handed_out()
@@ -189,12 +201,14 @@ struct Half<B> {
     index: Index,
     /// Destinations of each length.
     lengths: Vec<u32>,
+    /// Destinations made since this was last asked for.
+    made: usize,
     hasher: FoldState,
 }
 
 impl<B: Bits> Half<B> {
     fn new(hasher: FoldState, width: usize) -> Half<B> {
-        Half { dests: Arena::default(), index: Index::default(), lengths: vec![0; width + 1], hasher }
+        Half { dests: Arena::default(), index: Index::default(), lengths: vec![0; width + 1], made: 0, hasher }
     }
 
     fn find(&self, bits: B, len: u8) -> Option<u32> {
@@ -212,6 +226,7 @@ impl<B: Bits> Half<B> {
         let at = dests.insert(Dest { bits, slot: Slot::new(len) });
         vacant.insert(at);
         self.count(len, 1);
+        self.made += 1;
         Some(at)
     }
 
@@ -295,6 +310,17 @@ impl Table {
         } else {
             self.v6.dests.get(id.index()).filter(|d| d.slot.is_live()).map(|d| d.bits.prefix(d.slot.len))
         }
+    }
+
+    /// Destinations, those included that wait to be freed.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.v4.dests.len() + self.v6.dests.len()
+    }
+
+    /// Destinations made since this was last called.
+    pub(super) fn take_made(&mut self) -> usize {
+        std::mem::take(&mut self.v4.made) + std::mem::take(&mut self.v6.made)
     }
 
     /// Frees a destination. The caller has seen to its paths and its want.

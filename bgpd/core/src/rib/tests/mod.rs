@@ -197,6 +197,8 @@ struct Lab {
     /// Answers not yet given; given at once while `answering`.
     unanswered: Vec<(Prefix, u64)>,
     answering: bool,
+    /// There is time to clear away.
+    tidying: bool,
     events: Vec<RibEvent>,
 }
 
@@ -213,6 +215,7 @@ impl Lab {
             kernel: BTreeMap::new(),
             unanswered: Vec::new(),
             answering: true,
+            tidying: true,
             events: Vec::new(),
         }
     }
@@ -268,7 +271,7 @@ impl Lab {
 
     fn pump(&mut self) {
         loop {
-            let mut moved = self.rib.work(self.now);
+            let mut moved = self.rib.work(self.now) || self.tidying && self.rib.tidy();
             loop {
                 // Small, so that a batch's end falls everywhere.
                 let batch = self.rib.poll_fib(3);

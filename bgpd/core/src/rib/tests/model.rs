@@ -25,6 +25,7 @@ enum Op {
     Refresh { peer: usize },
     Link { ifindex: u32, up: bool },
     Kernel { answering: bool },
+    Tidy { tidying: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -38,6 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => peer.prop_map(|peer| Op::Refresh { peer }),
         2 => (1u32..3, any::<bool>()).prop_map(|(ifindex, up)| Op::Link { ifindex, up }),
         2 => any::<bool>().prop_map(|answering| Op::Kernel { answering }),
+        2 => any::<bool>().prop_map(|tidying| Op::Tidy { tidying }),
     ]
 }
 
@@ -146,6 +148,7 @@ proptest! {
                     at.rib.set_connected(at.now, links_up(up));
                     at.pump();
                 }
+                Op::Tidy { tidying } => at.tidying = tidying,
                 Op::Kernel { answering } => {
                     at.answering = answering;
                     if answering {
@@ -185,6 +188,9 @@ proptest! {
         for n in PEERS {
             at.down(n, None);
         }
+        at.tidying = true;
+        at.pump();
+        prop_assert_eq!(at.rib.loc.table.len(), 0);
         let left = at.rib.summary();
         prop_assert_eq!((left.attribute_sets, left.next_hops, left.families[0].prefixes, left.families[0].paths), (0, 0, 0, 0));
         prop_assert!(at.kernel.is_empty());

@@ -32,7 +32,7 @@ fn table(routes: u32, share: u32, peers: &[u32]) -> Rib {
         rib.peer_up(now, with_gr(info(*n, &neighbor(*n, Relation::Customer)), true, false));
         fill(&mut rib, *n, &format!("198.51.100.{n}"), routes, share);
     }
-    while rib.work(now) {}
+    while rib.work(now) || rib.tidy() {}
     rib
 }
 
@@ -47,7 +47,7 @@ fn sweep(rib: &mut Rib) -> usize {
         assert!(looked <= 2 * SLICE, "{looked} looks and decisions in one call");
         all += looked;
         while !rib.poll_fib(1024).wants.is_empty() {}
-        if !more {
+        if !more && !rib.tidy() {
             return all;
         }
     }
@@ -144,6 +144,29 @@ fn nothing_is_left_of_a_table_that_went() {
     assert_eq!((summary.families[0].prefixes, summary.families[0].paths), (0, 0));
     // Empty indexes and lists of chunks.
     assert!(rib.memory().total() < 128 * 1024, "{:?}", rib.memory());
+}
+
+#[test]
+fn what_is_withdrawn_is_cleared_away_at_leisure_but_two_places_for_each_new_one() {
+    const HALF: u32 = 20_000;
+    let mut rib = table(HALF, 10, &[1]);
+    let now = Monotime::from_secs(2);
+    let nlri = |of: std::ops::Range<u32>| of.map(|n| Nlri { prefix: prefix(n), path_id: 0 }).collect();
+    for first in (0..HALF).step_by(100) {
+        let unreach = [Unreach { family: V4, nlri: nlri(first..first + 100) }].into_iter().collect();
+        rib.update(now, PeerId(1), &Update { unreach, ..Update::default() });
+        while !rib.poll_fib(1024).wants.is_empty() {}
+    }
+    assert_eq!((rib.summary().families[0].prefixes, rib.loc.table.len()), (0, HALF as usize));
+    for first in (HALF..2 * HALF).step_by(100) {
+        let reach = [Reach { family: V4, next_hop: nh("198.51.100.1"), nlri: nlri(first..first + 100) }];
+        let update =
+            Update { reach: reach.into_iter().collect(), attributes: attrs(&[64501, first]), ..Update::default() };
+        rib.update(now, PeerId(1), &update);
+        assert!(rib.loc.table.len() <= HALF as usize + 100);
+    }
+    assert_eq!(rib.loc.table.len(), HALF as usize);
+    assert!(!rib.tidy());
 }
 
 #[test]
