@@ -9,6 +9,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bgp_core::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
+use bgp_core::policy::SessionFacts;
+use bgp_core::policy::import::Arrival;
+use bgp_core::rib::decision::{KeySource, PathKey, decide};
 use bgp_core::rib::{Connected, PeerId, PeerInfo, Retain, Rib};
 use bgp_wire::message::{HEADER_LEN, MAX_LEN, decode, frame};
 use bgp_wire::{Message, SessionContext, Update};
@@ -77,8 +80,8 @@ fn withdrawn() -> Vec<Update> {
     updates(&generate_of(routes(), 0, 1).withdrawals(&context(true)).unwrap_or_default())
 }
 
-fn rib() -> Rib {
-    let speaker = SpeakerConfig {
+fn speaker() -> SpeakerConfig {
+    SpeakerConfig {
         local_as: Asn(64500),
         router_id: RouterId::from(u32::from(address(254))),
         lab: true,
@@ -87,8 +90,11 @@ fn rib() -> Rib {
         cluster_id: None,
         selection_deferral: Duration::ZERO,
         wait_for_fib: false,
-    };
-    let mut rib = Rib::new(speaker, NOW, false);
+    }
+}
+
+fn rib() -> Rib {
+    let mut rib = Rib::new(speaker(), NOW, false);
     let subnet = Prefix::V4(u32::from(address(0)), 24);
     let ifname = "eth0".to_owned();
     rib.set_connected(
@@ -189,6 +195,72 @@ fn bench<I, R>(b: Bencher<'_, '_>, prepare: impl Fn() -> I, work: impl Fn(I) -> 
 #[divan::bench]
 fn decode_table(b: Bencher<'_, '_>) {
     bench(b, || octets(&generate_of(routes(), 0, 1), 1), |octets| updates(&octets));
+}
+
+/// What policy makes of each route of a transit, by itself: once a set, then each prefix.
+#[divan::bench]
+fn import_policy(b: Bencher<'_, '_>) {
+    let speaker = speaker();
+    let neighbor = NeighborConfig::ordinary("n", IpAddr::V4(address(1)), Asn(64501), Relation::Transit);
+    let session = SessionFacts {
+        peer: PeerId(1),
+        remote_as: Asn(64501),
+        bgp_identifier: RouterId::from(u32::from(address(1))),
+        address: address(1).into(),
+        local_address: address(254).into(),
+        local_ipv4: Some(address(254)),
+        local_ipv6: None,
+        link_local: None,
+        peer_role: None,
+        context: context(true),
+        enhanced_refresh: false,
+        connected: vec![Prefix::V4(u32::from(address(0)), 24)],
+    };
+    bench(
+        b,
+        || announced(1),
+        |updates| {
+            for update in &updates {
+                for reach in &update.reach {
+                    let arrival = Arrival {
+                        speaker: &speaker,
+                        neighbor: &neighbor,
+                        session: &session,
+                        next_hop: &reach.next_hop,
+                        attributes: &update.attributes,
+                    };
+                    let verdict = arrival.judge();
+                    for nlri in &reach.nlri {
+                        black_box(verdict.refuses(&arrival, &nlri.prefix));
+                    }
+                }
+            }
+            updates
+        },
+    );
+}
+
+/// The whole decision process over so many paths, by itself; the counter says decisions.
+#[divan::bench(args = [2, 4, 10])]
+fn best_path(b: Bencher<'_, '_>, paths: u8) {
+    let updates = announced(1);
+    let sets: Vec<Vec<PathKey>> = updates
+        .windows(paths.into())
+        .map(|window| {
+            let key = |(n, update): (u8, &Update)| {
+                let (address, identifier) = (address(n).into(), RouterId::from(u32::from(address(n))));
+                let source = KeySource { peer: PeerId(n.into()), local: false, external: true, identifier, address };
+                PathKey::new(&update.attributes, source, 0, 0, Asn(64500))
+            };
+            (1..).zip(window).map(key).collect()
+        })
+        .collect();
+    let mut lost = Vec::new();
+    b.counter(ItemsCount::new(sets.len())).bench_local(|| {
+        for keys in &sets {
+            black_box(decide(keys, &mut lost));
+        }
+    });
 }
 
 /// The first path of each prefix; intern, decide, want it in the kernel.
