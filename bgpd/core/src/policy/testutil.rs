@@ -1,15 +1,14 @@
 //! A speaker (AS 64500), neighbours of every relationship and routes, for tests.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_wire::{AsPath, NextHop, PathAttributes, SessionContext};
-use net_types::{Asn, Family, Prefix, RouterId};
+use net_types::{Asn, Prefix, RouterId};
 
 use super::{RouteSource, SessionFacts, SourceKind};
-use crate::config::{AddPath, NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
+use crate::config::{NeighborConfig, Relation, SpeakerConfig};
 use crate::rib::PeerId;
 
 pub(crate) const OWN: Asn = Asn(64500);
@@ -58,48 +57,15 @@ pub(crate) fn speaker() -> SpeakerConfig {
 
 pub(crate) fn neighbor(relation: Relation) -> NeighborConfig {
     let internal = relation.is_internal();
+    let remote_as = if internal { OWN } else { Asn(64501) };
     NeighborConfig {
-        name: format!("n-{relation}"),
-        description: String::new(),
-        remote: RemoteAddress::Fixed(ip("192.0.2.2")),
-        port: 179,
-        local_address: None,
-        interface: None,
-        remote_as: if internal { OWN } else { Asn(64501) },
-        relation,
-        families: vec![Family::IPV4_UNICAST, Family::IPV6_UNICAST],
-        policy: PolicyMode::Relationship,
-        passive: false,
-        enabled: true,
-        hold_time: 90,
         send_hold_time: Duration::ZERO,
-        connect_retry_time: Duration::from_secs(30),
-        delay_open: Duration::ZERO,
-        md5: None,
-        ttl_security: false,
-        multihop: None,
-        role: None,
-        role_strict: false,
-        enforce_first_as: !internal && relation != Relation::RouteServer,
         extended_message: false,
-        extended_next_hop: false,
-        enhanced_refresh: true,
-        add_path: AddPath::default(),
-        gr_helper: true,
-        gr_restart_time: 120,
-        max_prefix: BTreeMap::new(),
-        next_hop_self: false,
-        allow_own_as: 0,
         allowed_prefixes: match relation {
             Relation::Customer => vec![prefix("198.51.100.0/23"), prefix("2001:db8:a00::/40")],
             _ => vec![],
         },
-        allowed_origins: vec![],
-        local_pref: None,
-        max_as_path: 64,
-        export: true,
-        prepend: 0,
-        graceful_shutdown: true,
+        ..NeighborConfig::ordinary(&format!("n-{relation}"), ip("192.0.2.2"), remote_as, relation)
     }
 }
 

@@ -1,11 +1,10 @@
 //! One peer and what a neighbour could send it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_core::config::{AddPath, NeighborConfig, PolicyMode, Relation, RemoteAddress, SpeakerConfig};
+use bgp_core::config::{NeighborConfig, Relation, SpeakerConfig};
 use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Session};
 use bgp_wire::message::{self, HEADER_LEN, MAX_EXTENDED_LEN};
 use bgp_wire::{Capability, Message, Notification, Open, SessionContext};
@@ -27,44 +26,11 @@ pub(crate) fn speaker(local_as: u32, router_id: &str) -> SpeakerConfig {
 /// A neighbour at 192.0.2.2 with every option at its ordinary value.
 pub(crate) fn neighbor(remote_as: u32, relation: Relation) -> NeighborConfig {
     NeighborConfig {
-        name: "op-a".to_owned(),
-        description: String::new(),
-        remote: RemoteAddress::Fixed("192.0.2.2".parse().unwrap()),
-        port: 179,
-        local_address: None,
-        interface: None,
-        remote_as: Asn(remote_as),
-        relation,
-        families: Family::SUPPORTED.to_vec(),
-        policy: PolicyMode::Relationship,
-        passive: false,
-        enabled: true,
-        hold_time: 90,
-        send_hold_time: Duration::from_secs(480),
-        connect_retry_time: Duration::from_secs(30),
-        delay_open: Duration::ZERO,
-        md5: None,
-        ttl_security: false,
-        multihop: None,
-        role: None,
-        role_strict: false,
         enforce_first_as: true,
-        extended_message: true,
         extended_next_hop: true,
-        enhanced_refresh: true,
-        add_path: AddPath::default(),
-        gr_helper: true,
-        gr_restart_time: 120,
-        max_prefix: BTreeMap::new(),
         next_hop_self: true,
-        allow_own_as: 0,
-        allowed_prefixes: Vec::new(),
-        allowed_origins: Vec::new(),
-        local_pref: None,
         max_as_path: 100,
-        export: true,
-        prepend: 0,
-        graceful_shutdown: true,
+        ..NeighborConfig::ordinary("op-a", "192.0.2.2".parse().unwrap(), Asn(remote_as), relation)
     }
 }
 

@@ -62,45 +62,14 @@ fn speaker() -> SpeakerConfig {
 fn neighbor(n: u32, relation: Relation) -> NeighborConfig {
     let net = if relation.is_internal() { [192, 0, 2] } else { [198, 51, 100] };
     let address = IpAddr::from([net[0], net[1], net[2], n as u8]);
+    let remote_as = if relation.is_internal() { Asn(64500) } else { Asn(64500 + n) };
     NeighborConfig {
-        name: format!("n{n}"),
-        description: String::new(),
-        remote: RemoteAddress::Fixed(address),
-        port: 179,
-        local_address: None,
-        interface: None,
-        remote_as: if relation.is_internal() { Asn(64500) } else { Asn(64500 + n) },
-        relation,
-        families: vec![V4, V6],
         policy: PolicyMode::AcceptAll,
-        passive: false,
-        enabled: true,
-        hold_time: 90,
         send_hold_time: Duration::ZERO,
-        connect_retry_time: Duration::from_secs(30),
-        delay_open: Duration::ZERO,
-        md5: None,
-        ttl_security: false,
-        multihop: None,
-        role: None,
-        role_strict: false,
         enforce_first_as: true,
         extended_message: false,
-        extended_next_hop: false,
-        enhanced_refresh: true,
-        add_path: AddPath::default(),
-        gr_helper: true,
-        gr_restart_time: 120,
-        max_prefix: BTreeMap::new(),
-        next_hop_self: false,
-        allow_own_as: 0,
-        allowed_prefixes: Vec::new(),
-        allowed_origins: Vec::new(),
-        local_pref: None,
         max_as_path: 50,
-        export: true,
-        prepend: 0,
-        graceful_shutdown: true,
+        ..NeighborConfig::ordinary(&format!("n{n}"), address, remote_as, relation)
     }
 }
 
