@@ -77,7 +77,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         what: Config,
     },
-    /// Shut a neighbour down, or let it come up again
+    /// Drain a neighbour, shut it down, or let it come up again
     #[command(after_help = "Example: noc neighbor disable transit-a --message 'fibre work until 06:00, ticket 42'")]
     Neighbor {
         #[command(subcommand)]
@@ -220,6 +220,18 @@ pub(crate) enum Neighbor {
         /// Why, for the people at the other end
         #[arg(long, default_value = "")]
         message: String,
+    },
+    /// Lead traffic away from an eBGP session before you work on it (RFC 8326); nothing is lost
+    #[command(after_help = "Example: noc neighbor drain transit-a")]
+    Drain {
+        /// Name or address
+        name: String,
+    },
+    /// Let traffic come back after a drain
+    #[command(after_help = "Example: noc neighbor undrain transit-a")]
+    Undrain {
+        /// Name or address
+        name: String,
     },
 }
 

@@ -146,6 +146,8 @@ pub(crate) async fn neighbor(at: &Address, what: Neighbor, out: &mut Output) -> 
     let (neighbor, enabled, message) = match what {
         Neighbor::Enable { name } => (name, true, String::new()),
         Neighbor::Disable { name, message } => (name, false, message),
+        Neighbor::Drain { name } => return drain(at, name, true, out).await,
+        Neighbor::Undrain { name } => return drain(at, name, false, out).await,
     };
     // RFC 9003 §2: at most 255 octets of UTF-8.
     if message.len() > 255 {
@@ -156,4 +158,11 @@ pub(crate) async fn neighbor(at: &Address, what: Neighbor, out: &mut Output) -> 
     let request = SetNeighborEnabledRequest { neighbor: neighbor.clone(), enabled, message };
     control.set_neighbor_enabled(within(request, PATIENCE)).await?;
     out.one(&crate::bgp_tables::NeighborSet { neighbor, enabled })
+}
+
+async fn drain(at: &Address, neighbor: String, drained: bool, out: &mut Output) -> Result<(), Failure> {
+    let mut control = BgpdControlClient::new(channel(at).await?);
+    let request = SetNeighborDrainedRequest { neighbor: neighbor.clone(), drained };
+    control.set_neighbor_drained(within(request, PATIENCE)).await?;
+    out.one(&crate::bgp_tables::NeighborDrained { neighbor, drained })
 }

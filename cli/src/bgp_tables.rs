@@ -18,6 +18,25 @@ impl Render for NeighborSet {
     }
 }
 
+/// The answer to `noc neighbor drain|undrain`.
+#[derive(Serialize)]
+pub(crate) struct NeighborDrained {
+    pub(crate) neighbor: String,
+    pub(crate) drained: bool,
+}
+
+impl Render for NeighborDrained {
+    fn render(&self, page: &mut Page<'_>) -> std::io::Result<()> {
+        page.line(match self.drained {
+            true => format!(
+                "{} is drained: its routes are the last choice, and it is asked to send elsewhere (GRACEFUL_SHUTDOWN)",
+                self.neighbor
+            ),
+            false => format!("{} is in use again", self.neighbor),
+        })
+    }
+}
+
 impl Render for Summary {
     fn render(&self, page: &mut Page<'_>) -> std::io::Result<()> {
         let sessions = format!("{} of {} established", self.neighbors_established, self.neighbors_total);
@@ -103,6 +122,7 @@ impl Row for Neighbor {
 
 fn state(n: &Neighbor) -> Cell {
     match n.state.as_str() {
+        "Established" if n.drained => Cell::toned("Established, drained", Tone::Strong),
         "Established" => Cell::toned("Established", Tone::Good),
         _ if !n.enabled => Cell::toned("disabled", Tone::Strong),
         other => Cell::toned(other, Tone::Bad),

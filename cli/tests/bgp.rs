@@ -144,6 +144,12 @@ impl BgpdControl for Fixed {
         }
         Err(Status::failed_precondition("it is the last uplink; enable another first"))
     }
+    async fn set_neighbor_drained(&self, r: Request<SetNeighborDrainedRequest>) -> Reply<SetNeighborDrainedResponse> {
+        match r.into_inner().neighbor.as_str() {
+            "rr-1" => Err(Status::failed_precondition("rr-1 is an iBGP neighbour")),
+            _ => Ok(Response::new(SetNeighborDrainedResponse {})),
+        }
+    }
 }
 
 /// A listening answerer; the endpoint, and what keeps it alive.
@@ -213,6 +219,9 @@ async fn exit_codes_of_answers() {
         (&["config", "reload"], 2, "bgpd.toml:3:1: unknown key"),
         (&["neighbor", "disable", "transit-a"], 3, "last uplink"),
         (&["neighbor", "enable", "transit-a"], 0, ""),
+        (&["neighbor", "drain", "transit-a"], 0, ""),
+        (&["neighbor", "undrain", "transit-a"], 0, ""),
+        (&["neighbor", "drain", "rr-1"], 3, "iBGP"),
         (&["show", "fib"], 0, ""),
     ] {
         let ran = at(&endpoint, args).await;

@@ -66,6 +66,8 @@ fn each_command_has_help_with_an_example() {
         "config reload",
         "neighbor enable",
         "neighbor disable",
+        "neighbor drain",
+        "neighbor undrain",
         "ip add",
         "ip alloc",
         "ip release",

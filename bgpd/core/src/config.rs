@@ -233,6 +233,8 @@ pub struct NeighborConfig {
     pub prepend: u8,
     /// Honour GRACEFUL_SHUTDOWN (RFC 8326) from this neighbour.
     pub graceful_shutdown: bool,
+    /// Traffic is led away from the session before somebody works on it: we are the initiator of RFC 8326 §4.
+    pub drain: bool,
 }
 
 impl NeighborConfig {
@@ -277,6 +279,7 @@ impl NeighborConfig {
             export: true,
             prepend: 0,
             graceful_shutdown: true,
+            drain: false,
         }
     }
 

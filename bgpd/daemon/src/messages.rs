@@ -106,6 +106,8 @@ pub enum Command {
     Reconfigure(Arc<SpeakerConfig>, Arc<NeighborConfig>),
     /// Up or down by command.
     SetEnabled(bool, String),
+    /// Lead traffic away from the session, or no longer.
+    SetDrained(bool),
     /// The first decision after a restart is made.
     RestartComplete,
     /// These interfaces went down.

@@ -262,6 +262,25 @@ fn a_cosmetic_reload_resets_nothing_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn rfc8326_4_1_a_drain_asks_the_neighbour_to_keep_away_and_the_session_stays() {
+    let Some((net, _bird, bgpd)) = up("", "") else { return };
+    let since = sessions_since(&net);
+    let config = std::fs::read_to_string(net.path("bgpd.toml")).unwrap();
+    let marked = |wanted: bool| {
+        let text = net.birdc("show route 192.0.2.0/24 all");
+        if text.contains("(65535,0)") == wanted { Ok(()) } else { Err(text) }
+    };
+    marked(false).unwrap();
+    net.write("bgpd.toml", &config.replace("name = \"v4\"\n", "name = \"v4\"\ndrain = true\n"));
+    bgpd.signal("HUP");
+    within(LIMIT, "GRACEFUL_SHUTDOWN at BIRD", || marked(true));
+    net.write("bgpd.toml", &config);
+    bgpd.signal("HUP");
+    within(LIMIT, "the drain is over", || marked(false));
+    assert_eq!(sessions_since(&net), since);
+}
+
+#[test]
 fn a_cut_link_ends_the_session_at_once_and_it_comes_back() {
     let Some((net, _bird, bgpd)) = up("", "") else { return };
     net.ip("link set eth1 down");

@@ -455,6 +455,19 @@ pub const CHANGES: &[Change<ExportChange>] = &[
         },
     },
     Change {
+        id: "drain",
+        clause: "RFC 8326 §4.1",
+        sentence: "GRACEFUL_SHUTDOWN set: the session is about to end, others are to be preferred",
+        apply: |c, a| {
+            let set = c.profile.drain && c.profile.ebgp() && !a.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+            if set {
+                let at = a.communities.partition_point(|x| *x < Community::GRACEFUL_SHUTDOWN);
+                a.communities.insert(at, Community::GRACEFUL_SHUTDOWN);
+            }
+            set
+        },
+    },
+    Change {
         id: "extended-communities",
         clause: "RFC 4360 §6",
         sentence: "non-transitive extended communities stay inside the AS",

@@ -85,6 +85,18 @@ const UPSTREAM: [Relation; 3] = [Relation::Transit, Relation::Peer, Relation::Ro
 const INTERNAL: [Relation; 2] = [Relation::Internal, Relation::RrClient];
 
 #[test]
+fn rfc8326_4_1_a_drained_neighbour_is_asked_to_keep_away_once() {
+    let drained = |c: &mut Case| c.neighbor.drain = true;
+    let marked = |c: &mut Case| c.attributes.communities = [Community(7), Community::GRACEFUL_SHUTDOWN].into();
+    for relation in [Relation::Transit, Relation::Peer, Relation::Customer] {
+        assert!(own(relation).attrs().communities.is_empty());
+        assert_eq!(own(relation).with(drained).attrs().communities, [Community::GRACEFUL_SHUTDOWN], "{relation}");
+        let sent = customers(relation).with(drained).with(marked).attrs().communities;
+        assert_eq!(sent, [Community(7), Community::GRACEFUL_SHUTDOWN], "{relation}");
+    }
+}
+
+#[test]
 fn rfc7908_3_every_relationship_by_every_source() {
     use Relation::{Customer, Peer, RouteServer, Transit};
     use SourceKind::{External, Internal, InternalClient, Local, LocalInternal};

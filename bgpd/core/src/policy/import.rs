@@ -429,6 +429,17 @@ pub const CHANGES: &[Change<ImportChange>] = &[
             lower
         },
     },
+    Change {
+        id: "drain",
+        clause: "RFC 8326 §4.1",
+        sentence: "LOCAL_PREF 0: we lead traffic away from the session",
+        apply: |c, a| {
+            if c.neighbor.drain {
+                a.to_mut().local_pref = Some(0);
+            }
+            c.neighbor.drain
+        },
+    },
 ];
 
 /// A rule's place in [`RULES`].

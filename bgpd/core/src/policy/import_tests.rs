@@ -394,6 +394,16 @@ fn rfc8326_4_2_graceful_shutdown_lowers_local_pref() {
 }
 
 #[test]
+fn rfc8326_4_1_a_drained_neighbours_routes_are_the_last_choice() {
+    for relation in EXTERNAL {
+        let got = good(relation).with(|c| c.neighbor.drain = true).accepted();
+        assert_eq!(got.local_pref, Some(0), "{relation}");
+        let with_its_own = |c: &mut Case| (c.neighbor.drain, c.neighbor.local_pref) = (true, Some(300));
+        assert_eq!(good(relation).with(with_its_own).accepted().local_pref, Some(0), "{relation}");
+    }
+}
+
+#[test]
 fn rfc7454_11_our_communities_from_outside_are_scrubbed_and_others_kept() {
     let large = |global, local1, local2| LargeCommunity { global, local1, local2 };
     let marked = |c: &mut Case| {

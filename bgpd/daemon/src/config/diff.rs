@@ -102,6 +102,7 @@ costs! {
         export: Refresh,
         prepend: Refresh,
         graceful_shutdown: Refresh,
+        drain: Refresh,
     }
 }
 

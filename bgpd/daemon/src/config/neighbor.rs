@@ -185,6 +185,7 @@ pub(super) fn resolve(
         export: value(&raw.export, true),
         prepend: value(&raw.prepend, 0),
         graceful_shutdown: value(&raw.graceful_shutdown, true),
+        drain: value(&raw.drain, false),
         name,
     })
 }

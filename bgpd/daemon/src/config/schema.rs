@@ -204,4 +204,5 @@ neighbor_keys! {
     export: bool,
     prepend: u8,
     graceful_shutdown: bool,
+    drain: bool,
 }

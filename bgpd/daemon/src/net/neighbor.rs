@@ -83,6 +83,8 @@ struct Task {
     /// Lines about malformed UPDATEs: one each would let the neighbour write our log.
     malformed: Sparing,
     enabled: bool,
+    /// Drained as the file says it; a command goes beyond that until the file says something new.
+    drain_in_file: bool,
     leaving: bool,
 }
 
@@ -90,6 +92,7 @@ struct Task {
 pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
     let peer = Peer::new(&setup.speaker, setup.config.clone(), setup.seed);
     let enabled = setup.config.enabled;
+    let drain_in_file = setup.config.drain;
     let mut task = Task {
         setup,
         peer,
@@ -99,6 +102,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         live: None,
         malformed: Sparing::default(),
         enabled,
+        drain_in_file,
         leaving: false,
     };
     task.peer.set_restarting(task.setup.restarting);
@@ -200,6 +204,10 @@ impl Task {
                 // RFC 4486 §4: 2, Administrative Shutdown.
                 self.input(Input::ManualStop { subcode: 2, message });
             }
+            Command::SetDrained(drain) => {
+                let config = NeighborConfig { drain, ..NeighborConfig::clone(&self.setup.config) };
+                self.take_over(self.setup.speaker.clone(), Arc::new(config));
+            }
             Command::RestartComplete => self.peer.set_restarting(false),
             Command::InterfacesDown(down) => self.interfaces_down(&down),
             Command::Status(answer) => {
@@ -224,8 +232,24 @@ impl Task {
     }
 
     fn reconfigure(&mut self, speaker: Arc<SpeakerConfig>, config: Arc<NeighborConfig>) {
-        // What a command switched off stays off, unless the file itself says something new.
+        // What a command switched off stays off, unless the file itself says something new; a drain likewise.
         let (was, is) = (self.setup.config.enabled, config.enabled);
+        let drain = if config.drain == self.drain_in_file { self.setup.config.drain } else { config.drain };
+        self.drain_in_file = config.drain;
+        let config = if config.drain == drain {
+            config
+        } else {
+            Arc::new(NeighborConfig { drain, ..NeighborConfig::clone(&config) })
+        };
+        self.take_over(speaker, config);
+        match (was, is) {
+            (false, true) => self.command(Command::SetEnabled(true, String::new())),
+            (true, false) => self.command(Command::SetEnabled(false, "disabled in the configuration".into())),
+            _ => {}
+        }
+    }
+
+    fn take_over(&mut self, speaker: Arc<SpeakerConfig>, config: Arc<NeighborConfig>) {
         let outcome = self.peer.reconfigure(self.setup.clock.now(), &speaker, config.clone());
         if let Reconfigured::Reset(field) = outcome {
             info!(neighbor = %config.name, field, "session reset: configuration changed");
@@ -234,11 +258,6 @@ impl Task {
         self.setup.config = config.clone();
         self.to_rib.push_back(RibInput::Reconfigured(self.setup.id, config));
         self.drain();
-        match (was, is) {
-            (false, true) => self.command(Command::SetEnabled(true, String::new())),
-            (true, false) => self.command(Command::SetEnabled(false, "disabled in the configuration".into())),
-            _ => {}
-        }
     }
 
     /// A directly connected eBGP session does not wait for its hold timer when the link is down.

@@ -49,4 +49,24 @@ impl BgpdControl for Control {
         entry.commands.send(command).await.map_err(|_| Status::not_found("the neighbour has just gone"))?;
         Ok(Response::new(pb::SetNeighborEnabledResponse {}))
     }
+
+    async fn set_neighbor_drained(
+        &self,
+        request: Request<pb::SetNeighborDrainedRequest>,
+    ) -> Result<Response<pb::SetNeighborDrainedResponse>, Status> {
+        let r = request.into_inner();
+        let directory = self.shared.directory.borrow().clone();
+        let entry = find(&directory, &r.neighbor)?;
+        if entry.config.relation.is_internal() {
+            let text = format!(
+                "{} is an iBGP neighbour: a drain is for eBGP sessions (RFC 8326 §3.1); drain those of the router that is worked on",
+                entry.config.name
+            );
+            return Err(Status::failed_precondition(text));
+        }
+        tracing::info!(neighbor = %entry.config.name, drained = r.drained, "by command");
+        let command = Command::SetDrained(r.drained);
+        entry.commands.send(command).await.map_err(|_| Status::not_found("the neighbour has just gone"))?;
+        Ok(Response::new(pb::SetNeighborDrainedResponse {}))
+    }
 }

@@ -161,5 +161,6 @@ pub(super) fn neighbor(s: &Snapshot, address: std::net::IpAddr, counts: &[Neighb
         local_address: st.local.map_or_else(String::new, |a| a.ip().to_string()),
         local_port: st.local.map_or(0, |a| a.port().into()),
         remote_port: st.remote.map_or(0, |a| a.port().into()),
+        drained: s.config.drain,
     }
 }
