@@ -15,6 +15,7 @@ pub mod fib;
 pub mod links;
 mod memory;
 mod message;
+pub mod neighbors;
 pub mod nexthop;
 pub mod route;
 mod socket;
@@ -26,3 +27,4 @@ pub use fib::{
 };
 pub use links::{InterfaceMonitor, Link, Snapshot};
 pub use memory::{Allocator, ProcessMemory};
+pub use neighbors::{NeighborChange, NeighborMonitor};

@@ -8,12 +8,11 @@
 //! duplicate addresses are not ours to use and are left out.
 
 use crate::KernelError;
-use crate::socket::{self, RequestSocket};
+use crate::socket::{Announcements, RequestSocket};
 use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -56,24 +55,17 @@ pub fn went_down_and_up(before: &Snapshot, after: &Snapshot) -> (Vec<u32>, Vec<u
 /// Watches the interfaces of the namespace in which it was opened.
 #[derive(Debug)]
 pub struct InterfaceMonitor {
-    groups: Socket,
+    groups: Announcements,
     requests: RequestSocket,
     last: Snapshot,
-    buffer: Vec<u8>,
 }
 
 impl InterfaceMonitor {
     /// What stands now, and the monitor for what comes.
     pub fn open() -> Result<(Snapshot, InterfaceMonitor), KernelError> {
         let err = |e: io::Error| KernelError::socket("watch interfaces", &e);
-        let mut groups = Socket::new(NETLINK_ROUTE).map_err(err)?;
-        // An unbound socket misses every broadcast.
-        groups.bind(&SocketAddr::new(0, 0)).map_err(err)?;
-        for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
-            groups.add_membership(group).map_err(err)?;
-        }
-        let mut monitor =
-            InterfaceMonitor { groups, requests: RequestSocket::open()?, last: Snapshot::new(), buffer: Vec::new() };
+        let groups = Announcements::open(&[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR]).map_err(err)?;
+        let mut monitor = InterfaceMonitor { groups, requests: RequestSocket::open()?, last: Snapshot::new() };
         monitor.last = monitor.read()?;
         Ok((monitor.last.clone(), monitor))
     }
@@ -84,10 +76,12 @@ impl InterfaceMonitor {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if !self.wait(left).map_err(|e| KernelError::socket("watch interfaces", &e))? {
+            let err = |e: io::Error| KernelError::socket("watch interfaces", &e);
+            if !self.groups.wait(left).map_err(err)? {
                 return Ok(None);
             }
-            self.drain().map_err(|e| KernelError::socket("watch interfaces", &e))?;
+            // What was announced, or lost, is read next.
+            self.groups.drain(|_, _| {}).map_err(err)?;
             let now = self.read()?;
             if now != self.last {
                 self.last.clone_from(&now);
@@ -120,23 +114,6 @@ impl InterfaceMonitor {
             link.addresses.dedup();
         }
         Ok(snapshot)
-    }
-
-    fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        crate::sockopt::wait_readable(self.groups.as_raw_fd(), timeout)
-    }
-
-    fn drain(&mut self) -> io::Result<()> {
-        loop {
-            match socket::receive(&self.groups, &mut self.buffer) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // Announcements were lost; what they would have said is read next.
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
     }
 }
 

@@ -12,6 +12,8 @@ use netlink_packet_core::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 /// Messages per `sendmsg`; measured: 16 to 256 is as fast as it gets. A batch of nothing but errors fits the buffer below.
 const BATCH: usize = 256;
@@ -178,6 +180,51 @@ impl RequestSocket {
             }
         }
         Ok(true)
+    }
+}
+
+/// A socket that hears what the kernel announces to some of its groups.
+#[derive(Debug)]
+pub(crate) struct Announcements {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Announcements {
+    /// Joins groups (`enum rtnetlink_groups` of linux/rtnetlink.h).
+    pub(crate) fn open(groups: &[u32]) -> io::Result<Announcements> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        // An unbound socket misses every broadcast.
+        socket.bind(&SocketAddr::new(0, 0))?;
+        for group in groups {
+            socket.add_membership(*group)?;
+        }
+        Ok(Announcements { socket, buffer: Vec::new() })
+    }
+
+    /// False: nothing came for so long.
+    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        crate::sockopt::wait_readable(self.socket.as_raw_fd(), timeout)
+    }
+
+    /// Everything that has come, to `each` by type and body. False: some of it was lost (ENOBUFS).
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+        let mut whole = true;
+        loop {
+            match receive(&self.socket, &mut self.buffer) {
+                Ok(()) => messages(&self.buffer).for_each(|(header, body)| each(header.message_type, body)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(whole),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => whole = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl AsRawFd for Announcements {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 
