@@ -1,11 +1,12 @@
-//! A full table into the kernel, beside the kernel's own floor, in one run; then a restart over it.
+//! A full table into the kernel, beside the kernel's own floor, in one run; then a restart over it, and the loss and return of a
+//! next hop under it.
 //!
 //! `cargo bench -p kernel --bench fib -- [IPv4 routes] [IPv6 routes] [rounds]`, as root: it makes namespaces of its own.
 //! The floor is what a program can do that knows nothing: one thread a family, ready-made messages with next-hop ids, 256 a
 //! `sendmsg`, an acknowledgement a batch. CPU time beside the clock's, as others may be at work.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a bench")]
 
-use kernel::{FibConfig, FibKernel, FibSync, Netlink, NextHop, RouteTarget};
+use kernel::{FibConfig, FibKernel, FibSync, LossReason, MeddlingMonitor, Netlink, NextHop, RouteTarget, WeightedHop};
 use net_types::Prefix;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, unshare};
@@ -200,11 +201,72 @@ fn main() {
                 println!("{:<34}{:>9.1}", "  octets a route", sync.allocated() as f64 / routes.len() as f64);
             });
         }
+        for (i, (name, routes)) in [("ours IPv4, watched", &v4), ("ours IPv6, watched", &v6)].into_iter().enumerate() {
+            in_namespace(|| {
+                let mut sync = FibSync::open(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap();
+                let mut monitor = MeddlingMonitor::open(&CONFIG, sync.kernel_mut().port()).unwrap();
+                let ((), took) = timed(|| ours(&mut sync, routes));
+                line(name, routes.len(), took, Some(floors[i]));
+                let seen = monitor.next(Duration::ZERO).unwrap();
+                assert!(seen.is_none_or(|m| m.routes.is_empty()), "our own writes are none of its business");
+            });
+        }
         for (name, routes) in [("IPv4", &v4), ("IPv6", &v6)] {
             interleaved(name, routes);
         }
         restart(&v4, &v6);
+        for (name, routes) in [("IPv4", &v4), ("IPv6", &v6)] {
+            failover(name, routes);
+        }
     }
+}
+
+/// All routes on one protected pair: its hop is lost, the RIB says so for every route, the hop returns, the RIB says so again.
+fn failover(name: &str, routes: &[Prefix]) {
+    in_namespace(|| {
+        ip("link add two type veth peer name two-far");
+        ip("addr add 198.51.100.1/24 dev two");
+        ip("addr add 2001:db8:2::1/64 dev two nodad");
+        ip("link set two up");
+        ip("link set two-far up");
+        let gateways =
+            if routes[0].is_v4() { ["192.0.2.2", "198.51.100.2"] } else { ["2001:db8:1::2", "2001:db8:2::2"] };
+        let hop = |i: usize| NextHop { gateway: gateways[i].parse().ok(), ifindex: ifindex(["one", "two"][i]) };
+        let pair = RouteTarget::forward(vec![WeightedHop { hop: hop(0), weight: 1 }], Some(hop(1)));
+        let other = RouteTarget::next_hops(vec![hop(1)]);
+        let mut sync = FibSync::open(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap();
+        sync.sweep_stale();
+        let say = |sync: &mut FibSync<Netlink>, target: &RouteTarget| {
+            for batch in routes.chunks(FLUSH) {
+                sync.announce(batch.iter().copied());
+                batch.iter().for_each(|p| sync.set(*p, Some(target), 0));
+                sync.flush(FLUSH);
+            }
+            while sync.pending() > 0 {
+                sync.flush(FLUSH);
+            }
+        };
+        let ((), took) = timed(|| say(&mut sync, &pair));
+        line(&format!("protected {name}: load"), routes.len(), took, None);
+        for _ in 0..3 {
+            let before = sync.counters();
+            let ((), took) = timed(|| sync.hops_lost(&[hop(0)], LossReason::BfdDown));
+            println!("{:<34}{:>9.3} ms{:>8.3} ms CPU", "  hop lost", took.0 * 1e3, took.1 * 1e3);
+            let ((), took) = timed(|| say(&mut sync, &other));
+            line("  the RIB's word", routes.len(), took, None);
+            assert_eq!(sync.counters().total() - before.total(), 1, "one message");
+            let ((), took) = timed(|| {
+                sync.hops_returned(&[hop(0)], LossReason::BfdDown);
+                while sync.pending() > 0 {
+                    sync.flush(FLUSH);
+                }
+            });
+            println!("{:<34}{:>9.3} ms{:>8.3} ms CPU", "  hop back", took.0 * 1e3, took.1 * 1e3);
+            let ((), took) = timed(|| say(&mut sync, &pair));
+            line("  the RIB's word, group replaced", routes.len(), took, None);
+            assert_eq!(sync.counters().total() - before.total(), 3, "the member, the group");
+        }
+    });
 }
 
 /// Floor and ours by turns into one table, a fortieth at a time: what else goes on in the machine hits both alike.

@@ -4,7 +4,8 @@
 //! The way of a route: `bgpd` declares a want ([`FibSync::set`]) -> [`FibSync::flush`] compares it with what stands ->
 //! [`FibKernel::apply`] -> [`nexthop`] and [`route`] messages -> `socket` packs many into one `sendmsg`, one
 //! acknowledgement per batch -> errors come back by sequence number and become [`FibResult`]s. Interfaces come the other
-//! way: [`InterfaceMonitor`] -> snapshots.
+//! way: [`InterfaceMonitor`] -> snapshots; as does what others do to our objects: [`MeddlingMonitor`]. A next hop that is lost
+//! overtakes all wants: [`FibSync::hops_lost`] is one message, whatever the number of routes.
 //!
 //! Invariants: only objects and routes that carry our protocol number are changed or removed; next-hop objects are made
 //! before the routes that need them and go after them; what the kernel drops silently (a dead link's objects and IPv4
@@ -20,11 +21,14 @@ pub mod nexthop;
 pub mod route;
 mod socket;
 pub mod sockopt;
+mod watch;
 
 pub use error::KernelError;
 pub use fib::{
-    FibConfig, FibEntry, FibKernel, FibResult, FibState, FibSync, Netlink, NextHop, PassReport, RouteTarget,
+    FibConfig, FibCounters, FibEntry, FibKernel, FibResult, FibState, FibSync, LossReason, Netlink, NextHop,
+    NexthopEntry, PassReport, RouteTarget, WeightedHop,
 };
 pub use links::{InterfaceMonitor, Link, Snapshot};
 pub use memory::{Allocator, ProcessMemory};
 pub use neighbors::{NeighborChange, NeighborMonitor};
+pub use watch::{Meddled, MeddlingMonitor};

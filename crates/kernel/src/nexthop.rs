@@ -2,7 +2,8 @@
 //! does not know. Equivalent to `ip nexthop add|replace|del|show`.
 //!
 //! An object is a single next hop (gateway and device, or device alone), a blackhole, or a group of singles with
-//! weights. A message is `struct nhmsg` (8 bytes) and `NHA_*` attributes. An IPv4 route may use an object of `AF_INET6`
+//! weights: one that spreads by hash over its members, or a resilient one, which spreads over buckets that members own, so
+//! that a member that goes moves its own buckets and no others. A message is `struct nhmsg` (8 bytes) and `NHA_*` attributes. An IPv4 route may use an object of `AF_INET6`
 //! with a gateway (RFC 8950's data plane); an IPv6 route may not use one of `AF_INET`.
 //!
 //! Invariants: a foreign object of a kind we do not know decodes as [`NexthopKind::Other`], never as an error.
@@ -26,6 +27,12 @@ const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 const NHA_ENCAP_TYPE: u16 = 7;
 const NHA_FDB: u16 = 11;
+const NHA_RES_GROUP: u16 = 12;
+const NHA_RES_GROUP_BUCKETS: u16 = 1;
+const NHA_RES_GROUP_IDLE_TIMER: u16 = 2;
+const NHA_RES_GROUP_UNBALANCED_TIMER: u16 = 3;
+const NEXTHOP_GRP_TYPE_RES: u16 = 1;
+const NLA_F_NESTED: u16 = 0x8000;
 
 const NHMSG_LEN: usize = 8;
 const NLA_TYPE_MASK: u16 = 0x3fff;
@@ -57,8 +64,23 @@ pub enum NexthopKind {
     Blackhole,
     /// Spreads over singles by hash.
     Group(Vec<Member>),
-    /// Something that we never make (FDB, resilient group, encapsulation).
+    /// Spreads over buckets that singles own by weight, in the order of the members.
+    Resilient(ResilientGroup),
+    /// Something that we never make (FDB, encapsulation).
     Other,
+}
+
+/// `NEXTHOP_GRP_TYPE_RES`. The number of buckets stays for the life of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResilientGroup {
+    /// In the order of the kernel's rounding.
+    pub members: Vec<Member>,
+    /// How many buckets.
+    pub buckets: u16,
+    /// A bucket that has not been used for so long may move to a member that owns too few; hundredths of a second, 0: at once.
+    pub idle_timer: u32,
+    /// After so long out of balance buckets in use move too; hundredths of a second, 0: never.
+    pub unbalanced_timer: u32,
 }
 
 /// A next-hop object.
@@ -96,14 +118,18 @@ impl NexthopMessage {
                 }
             }
             NexthopKind::Blackhole => attributes.push(DefaultNla::new(NHA_BLACKHOLE, Vec::new())),
-            NexthopKind::Group(members) => {
-                // struct nexthop_grp { u32 id; u8 weight - 1; u8 weight_high; u16 resvd; }
-                let grp = members.iter().flat_map(|m| {
-                    let [a, b, c, d] = m.id.to_ne_bytes();
-                    let weight = u8::try_from(m.weight.clamp(1, 256) - 1).unwrap_or(u8::MAX);
-                    [a, b, c, d, weight, 0, 0, 0]
-                });
-                attributes.push(DefaultNla::new(NHA_GROUP, grp.collect()));
+            NexthopKind::Group(members) => attributes.push(group_nla(members)),
+            NexthopKind::Resilient(group) => {
+                attributes.push(group_nla(&group.members));
+                attributes.push(DefaultNla::new(NHA_GROUP_TYPE, NEXTHOP_GRP_TYPE_RES.to_ne_bytes().to_vec()));
+                let nested = [
+                    DefaultNla::new(NHA_RES_GROUP_BUCKETS, group.buckets.to_ne_bytes().to_vec()),
+                    u32_nla(NHA_RES_GROUP_IDLE_TIMER, group.idle_timer),
+                    u32_nla(NHA_RES_GROUP_UNBALANCED_TIMER, group.unbalanced_timer),
+                ];
+                let mut bytes = vec![0; nested.as_slice().buffer_len()];
+                nested.as_slice().emit(&mut bytes);
+                attributes.push(DefaultNla::new(NHA_RES_GROUP | NLA_F_NESTED, bytes));
             }
             NexthopKind::Other => {}
         }
@@ -142,6 +168,7 @@ impl NexthopObject {
         };
         let mut id = None;
         let (mut gateway, mut oif, mut group, mut blackhole, mut other) = (None, None, None, false, false);
+        let (mut kind, mut resilient) = (0, None);
         for nla in NlasIterator::new(attributes) {
             let nla = nla?;
             let value = nla.value();
@@ -151,14 +178,21 @@ impl NexthopObject {
                 NHA_GATEWAY => gateway = Some(address_of(value)?),
                 NHA_BLACKHOLE => blackhole = true,
                 NHA_GROUP => group = Some(members_of(value)),
-                NHA_GROUP_TYPE => other |= value != [0, 0],
+                NHA_GROUP_TYPE => kind = u16_of(value)?,
+                NHA_RES_GROUP => resilient = Some(resilient_of(value)?),
                 NHA_FDB | NHA_ENCAP_TYPE => other = true,
                 _ => {}
             }
         }
         let kind = match (other, group, blackhole, oif) {
             (true, ..) => NexthopKind::Other,
-            (_, Some(members), ..) => NexthopKind::Group(members),
+            (_, Some(members), ..) => match (kind, resilient) {
+                (0, _) => NexthopKind::Group(members),
+                (NEXTHOP_GRP_TYPE_RES, Some((buckets, idle_timer, unbalanced_timer))) => {
+                    NexthopKind::Resilient(ResilientGroup { members, buckets, idle_timer, unbalanced_timer })
+                }
+                _ => NexthopKind::Other,
+            },
             (_, _, true, _) => NexthopKind::Blackhole,
             (_, _, _, Some(ifindex)) => NexthopKind::Single(NextHop { gateway, ifindex }),
             _ => NexthopKind::Other,
@@ -175,6 +209,35 @@ impl NexthopObject {
 
 fn u32_nla(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_ne_bytes().to_vec())
+}
+
+fn group_nla(members: &[Member]) -> DefaultNla {
+    // struct nexthop_grp { u32 id; u8 weight - 1; u8 weight_high; u16 resvd; }; kernels before 6.12 refuse a weight_high.
+    let grp = members.iter().flat_map(|m| {
+        let [a, b, c, d] = m.id.to_ne_bytes();
+        let weight = u8::try_from(m.weight.clamp(1, 256) - 1).unwrap_or(u8::MAX);
+        [a, b, c, d, weight, 0, 0, 0]
+    });
+    DefaultNla::new(NHA_GROUP, grp.collect())
+}
+
+/// Buckets, idle and unbalanced timer of a nested `NHA_RES_GROUP`.
+fn resilient_of(value: &[u8]) -> Result<(u16, u32, u32), DecodeError> {
+    let mut group = (0, 0, 0);
+    for nla in NlasIterator::new(value) {
+        let nla = nla?;
+        match nla.kind() & NLA_TYPE_MASK {
+            NHA_RES_GROUP_BUCKETS => group.0 = u16_of(nla.value())?,
+            NHA_RES_GROUP_IDLE_TIMER => group.1 = u32_of(nla.value())?,
+            NHA_RES_GROUP_UNBALANCED_TIMER => group.2 = u32_of(nla.value())?,
+            _ => {}
+        }
+    }
+    Ok(group)
+}
+
+fn u16_of(value: &[u8]) -> Result<u16, DecodeError> {
+    value.try_into().map(u16::from_ne_bytes).map_err(|_| DecodeError::from("attribute is not 2 bytes"))
 }
 
 fn u32_of(value: &[u8]) -> Result<u32, DecodeError> {
@@ -224,7 +287,9 @@ mod tests {
         round_trip(&object(Some(Afi::IPV6), hop("")));
         round_trip(&object(Some(Afi::IPV4), NexthopKind::Blackhole));
         let members = vec![Member { id: 1, weight: 1 }, Member { id: 0x0102_0304, weight: 256 }];
-        round_trip(&object(None, NexthopKind::Group(members)));
+        round_trip(&object(None, NexthopKind::Group(members.clone())));
+        let group = ResilientGroup { members, buckets: 128, idle_timer: 100, unbalanced_timer: 6000 };
+        round_trip(&object(None, NexthopKind::Resilient(group)));
     }
 
     /// struct nhmsg and attributes written out by hand from linux/nexthop.h; that the kernel reads them so is asserted in

@@ -12,7 +12,8 @@ use std::net::IpAddr;
 
 /// Create or replace a route; also what a dump consists of.
 pub(crate) const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
+/// Remove a route.
+pub(crate) const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const RTA_DST: u16 = 1;

@@ -79,6 +79,12 @@ impl RequestSocket {
         }
     }
 
+    /// The address that the kernel gave us.
+    pub(crate) fn port(&self) -> u32 {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address).map_or(0, |()| address.port_number())
+    }
+
     /// Change requests sent since the start.
     pub(crate) fn changes(&self) -> u64 {
         self.changes

@@ -144,7 +144,7 @@ fn ten_thousand_routes_stand_and_go_again() {
         assert_eq!(flush(&mut sync), Vec::<String>::new());
         let seen = witnessed();
         assert_eq!(seen.keys().copied().collect::<Vec<_>>(), prefixes);
-        assert_eq!(witnessed_objects().len(), 3, "two singles, one group");
+        assert_eq!(witnessed_objects().len(), 4, "a single, two members, one group");
         assert!(sync.full_pass().unwrap().clean());
         for prefix in &prefixes {
             sync.set(*prefix, None, 0);
@@ -274,9 +274,10 @@ fn what_others_delete_or_occupy_is_found_by_the_full_pass() {
 #[test]
 fn a_link_that_dies_and_returns_by_admin_and_by_carrier() {
     in_namespace(|| {
-        let (before, mut monitor) = InterfaceMonitor::open().unwrap();
+        let (_, mut monitor) = InterfaceMonitor::open().unwrap();
         let mut sync = open();
         let (a, b) = (hop("192.0.2.2", "one"), hop("198.51.100.2", "two"));
+        let before = next_with(&mut monitor, |s| s[&a.ifindex].up && s[&b.ifindex].up);
         sync.set(p("10.1.0.0/16"), via(&[b]).as_ref(), 1);
         sync.set(p("10.2.0.0/16"), via(&[a, b]).as_ref(), 2);
         sync.set(p("2001:db8:9::/48"), via(&[hop("fe80::2", "two")]).as_ref(), 3);
@@ -287,7 +288,7 @@ fn a_link_that_dies_and_returns_by_admin_and_by_carrier() {
             let down = next_with(&mut monitor, |s| !s[&b.ifindex].up);
             // An admin down takes the other end's carrier too.
             assert!(links::went_down_and_up(&before, &down).0.contains(&b.ifindex), "{cut}: {down:?}");
-            sync.links_changed(&[b.ifindex]);
+            sync.links_lost(&[b.ifindex]);
             let refusals = flush(&mut sync);
             assert!(refusals.len() == 2 && refusals.iter().all(|e| e.contains("down")), "{cut}: {refusals:?}");
             let routes = witnessed();
@@ -296,7 +297,10 @@ fn a_link_that_dies_and_returns_by_admin_and_by_carrier() {
             ip(mend);
             // An admin down takes the IPv6 addresses along, not the IPv4 ones.
             next_with(&mut monitor, |s| s[&b.ifindex].up);
-            sync.links_changed(&[]);
+            sync.links_up(&[b.ifindex]);
+            assert_eq!(flush(&mut sync), Vec::<String>::new(), "{mend}");
+            assert_eq!(witnessed().len(), 3, "{mend}: what has no other way does not wait");
+            sync.links_returned(&[b.ifindex]);
             assert_eq!(flush(&mut sync), Vec::<String>::new(), "{mend}");
             let routes = witnessed();
             assert_eq!(routes.len(), 3, "{mend}");
@@ -371,13 +375,19 @@ fn the_kernels_refusals_are_its_own_words() {
 
 #[test]
 fn the_fake_kernel_has_the_real_ones_manners() {
-    use kernel::fib::{InstalledRoute, Member, NexthopKind, NexthopObject, Op, fake::FakeKernel};
+    use kernel::fib::{InstalledRoute, Member, NexthopKind, NexthopObject, Op, ResilientGroup, fake::FakeKernel};
     use net_types::Afi;
     in_namespace(|| {
         let object = |id, afi, kind| NexthopObject { id, protocol: 220, afi, kind };
         let put = |object: &NexthopObject, replace| Op::PutNexthop { object: object.clone(), replace };
         let single = object(1, Some(Afi::IPV4), NexthopKind::Single(hop("192.0.2.2", "one")));
         let group = object(3, None, NexthopKind::Group(vec![Member { id: 1, weight: 1 }]));
+        let second = object(2, Some(Afi::IPV4), NexthopKind::Single(hop("198.51.100.2", "two")));
+        let resilient = |id, members: &[(u32, u16)], buckets| {
+            let members = members.iter().map(|&(id, weight)| Member { id, weight }).collect();
+            let group = ResilientGroup { members, buckets, idle_timer: 100, unbalanced_timer: 6000 };
+            object(id, None, NexthopKind::Resilient(group))
+        };
         let route = |prefix: &str, nexthop_id, replace| Op::PutRoute { prefix: p(prefix), nexthop_id, replace };
         fn dump(kernel: &mut impl FibKernel) -> Vec<InstalledRoute> {
             let mut routes = Vec::new();
@@ -393,6 +403,15 @@ fn the_fake_kernel_has_the_real_ones_manners() {
             put(&single, true),
             put(&object(4, None, NexthopKind::Group(vec![Member { id: 99, weight: 1 }])), false),
             put(&group, false),
+            put(&second, false),
+            put(&resilient(5, &[(1, 256), (2, 1)], 1), false),
+            put(&resilient(5, &[(2, 256), (1, 1)], 1), true),
+            put(&resilient(5, &[(2, 256), (1, 1)], 2), true),
+            put(&object(5, None, NexthopKind::Group(vec![Member { id: 1, weight: 1 }])), true),
+            put(&resilient(3, &[(1, 1)], 1), true),
+            put(&resilient(6, &[(1, 1), (2, 3)], 128), false),
+            put(&resilient(7, &[(99, 1)], 1), false),
+            route("10.5.0.0/16", 5, false),
             route("10.1.0.0/16", 1, false),
             route("10.1.0.0/16", 3, false),
             route("10.1.0.0/16", 3, true),
@@ -411,7 +430,13 @@ fn the_fake_kernel_has_the_real_ones_manners() {
         assert_eq!(errnos(fake.apply(&script)), errnos(real.apply(&script)));
         assert_eq!(fake.dump_nexthops().unwrap(), real.dump_nexthops().unwrap());
         assert_eq!(dump(&mut fake), dump(&mut real));
-        assert!(witnessed().is_empty(), "the last member took the group and its routes");
+        assert_eq!(witnessed().into_keys().collect::<Vec<_>>(), [p("10.5.0.0/16")], "the last member took the group");
+        for (group, owners) in &fake.buckets {
+            let shown = json(&format!("nexthop bucket show id {group}"));
+            let real: Vec<u64> = shown.iter().map(|b| b["bucket"]["nhid"].as_u64().unwrap()).collect();
+            let count = |id: u64| real.iter().filter(|o| **o == id).count();
+            assert!(owners.iter().all(|o| count((*o).into()) == owners.iter().filter(|x| *x == o).count()), "{group}");
+        }
     });
 }
 

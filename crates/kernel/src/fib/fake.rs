@@ -2,7 +2,7 @@
 //! memberships and their routes without a word; a route needs its object; ids and places are exclusive; answers get
 //! lost. Each manner here is also asserted of the real kernel in `tests/namespace.rs`.
 
-use super::{FibConfig, FibKernel, InstalledRoute, NexthopKind, NexthopObject, Op};
+use super::{FibConfig, FibKernel, InstalledRoute, NexthopKind, NexthopObject, Op, ResilientGroup};
 use crate::KernelError;
 use net_types::{Afi, Prefix};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,6 +32,8 @@ pub struct FakeKernel {
     metric: u32,
     /// Next-hop objects.
     pub nexthops: BTreeMap<u32, NexthopObject>,
+    /// Owners of the buckets of resilient groups.
+    pub buckets: BTreeMap<u32, Vec<u32>>,
     /// Routes by place.
     pub routes: BTreeMap<(Prefix, u32), FakeRoute>,
     /// Links that are down; all others are up.
@@ -71,20 +73,53 @@ impl FakeKernel {
         if self.nexthops.remove(&id).is_none() {
             return false;
         }
-        let mut emptied = Vec::new();
+        let (mut emptied, mut changed) = (Vec::new(), Vec::new());
         for object in self.nexthops.values_mut() {
-            if let NexthopKind::Group(members) = &mut object.kind {
-                members.retain(|m| m.id != id);
-                if members.is_empty() {
-                    emptied.push(object.id);
-                }
+            let (NexthopKind::Group(members) | NexthopKind::Resilient(ResilientGroup { members, .. })) =
+                &mut object.kind
+            else {
+                continue;
+            };
+            let before = members.len();
+            members.retain(|m| m.id != id);
+            if members.is_empty() {
+                emptied.push(object.id);
+            } else if members.len() < before {
+                changed.push(object.id);
             }
         }
         self.routes.retain(|_, r| r.nexthop_id != Some(id));
+        self.buckets.remove(&id);
+        changed.into_iter().for_each(|group| self.balance(group));
         for group in emptied {
             self.remove_nexthop(group);
         }
         true
+    }
+
+    /// Which member of a resilient group owns which bucket: what belongs to nobody, and what belongs to one with too many (all are
+    /// idle here), goes to those with too few.
+    fn balance(&mut self, id: u32) {
+        let Some(NexthopKind::Resilient(group)) = self.nexthops.get(&id).map(|o| &o.kind) else { return };
+        let owners = self.buckets.entry(id).or_insert_with(|| vec![0; usize::from(group.buckets)]);
+        let total = group.members.iter().map(|m| u32::from(m.weight)).sum::<u32>().max(1);
+        let (mut sum, mut before) = (0, 0);
+        let mut due = BTreeMap::new();
+        for member in &group.members {
+            sum += u32::from(member.weight);
+            let bound = (u32::from(group.buckets) * sum + total / 2) / total;
+            due.insert(member.id, bound - before);
+            before = bound;
+        }
+        let mut free = Vec::new();
+        for owner in owners.iter_mut() {
+            match due.get_mut(owner) {
+                Some(left) if *left > 0 => *left -= 1,
+                _ => free.push(owner),
+            }
+        }
+        let mut wanting = due.into_iter().flat_map(|(member, left)| (0..left).map(move |_| member));
+        free.into_iter().zip(&mut wanting).for_each(|(owner, member)| *owner = member);
     }
 
     fn one(&mut self, op: &Op) -> Result<(), (i32, &'static str)> {
@@ -94,7 +129,7 @@ impl FakeKernel {
             Op::PutRoute { prefix, nexthop_id, replace } => {
                 let object = self.nexthops.get(nexthop_id).ok_or((libc::EINVAL, "Nexthop id does not exist"))?;
                 let v4_object = match &object.kind {
-                    NexthopKind::Group(members) => {
+                    NexthopKind::Group(members) | NexthopKind::Resilient(ResilientGroup { members, .. }) => {
                         members.iter().filter_map(|m| self.nexthops.get(&m.id)).any(|o| o.afi == Some(Afi::IPV4))
                     }
                     _ => object.afi == Some(Afi::IPV4),
@@ -124,7 +159,7 @@ impl FakeKernel {
             NexthopKind::Single(hop) if self.down.contains(&hop.ifindex) => {
                 return Err((libc::ENETDOWN, "Nexthop device is not up"));
             }
-            NexthopKind::Group(members) => {
+            NexthopKind::Group(members) | NexthopKind::Resilient(ResilientGroup { members, .. }) => {
                 let alive = members.iter().all(|m| self.nexthops.contains_key(&m.id));
                 if members.is_empty() || !alive {
                     return Err((libc::EINVAL, "Invalid nexthop id"));
@@ -135,7 +170,18 @@ impl FakeKernel {
         if self.nexthops.contains_key(&object.id) && !replace {
             return Err((libc::EEXIST, ""));
         }
+        match (&self.nexthops.get(&object.id).map(|o| &o.kind), &object.kind) {
+            (Some(NexthopKind::Resilient(old)), NexthopKind::Resilient(new)) if old.buckets != new.buckets => {
+                return Err((libc::EINVAL, "Can not change number of buckets of a resilient nexthop group."));
+            }
+            (Some(NexthopKind::Resilient(_)), NexthopKind::Resilient(_)) | (None, _) => {}
+            (Some(NexthopKind::Resilient(_)), _) | (_, NexthopKind::Resilient(_)) => {
+                return Err((libc::EINVAL, "Can not replace a nexthop group with one of a different type."));
+            }
+            _ => {}
+        }
         self.nexthops.insert(object.id, object.clone());
+        self.balance(object.id);
         Ok(())
     }
 }

@@ -1,22 +1,28 @@
 //! The forwarding table: what is wanted, what stands, and the difference.
 //!
-//! [`FibSync`] holds both and is pure over [`FibKernel`], which is [`Netlink`] in a daemon and [`fake::FakeKernel`] in
+//! What is wanted is a [`RouteTarget`] a prefix; how that stands as next-hop objects is `form.rs`, who shares one is `objects.rs`, what of
+//! it is lost is `losses.rs`. [`FibSync`] holds both and is pure over [`FibKernel`], which is [`Netlink`] in a daemon and [`fake::FakeKernel`] in
 //! tests.
 
 pub mod fake;
+mod form;
+mod losses;
 mod netlink;
 mod objects;
 mod sync;
 #[cfg(test)]
 mod sync_tests;
 mod table;
+mod target;
 
 use crate::KernelError;
-pub use crate::nexthop::{Member, NextHop, NexthopKind, NexthopObject};
+pub use crate::nexthop::{Member, NextHop, NexthopKind, NexthopObject, ResilientGroup};
 pub use crate::route::{InstalledRoute, RouteSpace};
+pub use losses::LossReason;
 use net_types::{Afi, Prefix};
 pub use netlink::Netlink;
-pub use sync::FibSync;
+pub use sync::{FibCounters, FibSync, NexthopEntry};
+pub use target::{MAX_WEIGHT, RouteTarget, WeightedHop};
 
 /// Where our routes live, and how they are told from others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,32 +49,6 @@ impl FibConfig {
     /// The same as route messages need it.
     pub fn space(&self) -> RouteSpace {
         RouteSpace { protocol: self.rtproto, table: self.table, metric: self.metric }
-    }
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RouteTarget {
-    /// One or more next hops; [`RouteTarget::next_hops`] sorts and removes doubles.
-    NextHops(Vec<NextHop>),
-    /// Drop (a blackhole object).
-    Discard,
-}
-
-impl RouteTarget {
-    /// A canonical target: sorted, distinct. None at all is a discard.
-    pub fn next_hops(mut hops: Vec<NextHop>) -> RouteTarget {
-        hops.sort_unstable();
-        hops.dedup();
-        if hops.is_empty() { RouteTarget::Discard } else { RouteTarget::NextHops(hops) }
-    }
-
-    /// Its next hops; none for a discard.
-    pub fn hops(&self) -> &[NextHop] {
-        match self {
-            RouteTarget::NextHops(hops) => hops,
-            RouteTarget::Discard => &[],
-        }
     }
 }
 
@@ -189,8 +169,8 @@ impl PassReport {
     }
 }
 
-/// The family of the object that a route of `prefix` needs for a hop: the gateway's, or the prefix's own.
-fn object_family(prefix: &Prefix, hop: Option<&NextHop>) -> Afi {
-    let v4 = hop.and_then(|h| h.gateway).map_or(prefix.is_v4(), |g| g.is_ipv4());
-    if v4 { Afi::IPV4 } else { Afi::IPV6 }
+/// The family of the prefixes of a target, if it makes a difference: objects without a gateway have that of their routes.
+fn target_family(prefix: &Prefix, target: &RouteTarget) -> Option<Afi> {
+    let differs = *target == RouteTarget::Discard || target.hops().any(|h| h.gateway.is_none());
+    differs.then(|| if prefix.is_v4() { Afi::IPV4 } else { Afi::IPV6 })
 }

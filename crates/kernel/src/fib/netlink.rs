@@ -48,6 +48,11 @@ impl Netlink {
         self.socket.set_receive_buffer(octets);
     }
 
+    /// The port from which changes are asked for; announcements of what they bring about carry it.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// Messages sent so far that ask the kernel to change something.
     pub fn changes(&self) -> u64 {
         self.socket.changes()

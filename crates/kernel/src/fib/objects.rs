@@ -1,19 +1,30 @@
-//! Our next-hop objects: one per distinct target, counted by who uses it.
+//! Our next-hop objects, and who uses them.
 //!
-//! A [`Handle`] names an object here as long as anybody uses it; the kernel's id stays with it too, unless another program
-//! has taken it while the object did not stand.
-//! Invariant: `users` = routes that want the object + routes in the kernel that point at it + groups of which it is a
-//! member; at zero it is garbage.
+//! A [`Handle`] names a want: a target on an object. Most objects carry one target; a group carries several while that costs
+//! nothing: when it has lost a member it *is* what the RIB asks for next, and it becomes what all its users ask for by one
+//! replacement in place (`tenants.rs`). A [`Carrier`] names the object; its id in the kernel stays with it as long as anybody
+//! uses it, unless another program has taken it while the object did not stand. The members of groups are objects of
+//! their own, which carry no route, so one that goes takes none along.
+//!
+//! Invariants: an object's `users` = the users of its targets + routes in the kernel that point at it + groups of which it
+//! is or is to be a member; at zero it is garbage. A group's `members` are what the kernel was last known to hold, its `goal`
+//! what it is to hold if that is something else; both are held until the kernel has said yes.
 
-use super::{Afi, FibConfig, Member, NextHop, NexthopKind, NexthopObject, Op, RouteTarget, object_family};
+mod adopt;
+mod tenants;
+mod wants;
+
+use super::form::{self, Shape};
+use super::losses::Losses;
+use super::{Afi, FibConfig, Member, NextHop, NexthopKind, NexthopObject, Op, RouteTarget};
+use crate::nexthop::ResilientGroup;
 use hashbrown::DefaultHashBuilder;
 use hashbrown::hash_table::HashTable;
-use net_types::Prefix;
 use slab::Slab;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::BuildHasher;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// Names a target on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Handle(u32);
 
@@ -31,32 +42,93 @@ impl Handle {
     }
 }
 
-/// What an object is for. Singles and blackholes have a family; a group leads to the set of its members.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    /// `None` for a group.
-    afi: Option<Afi>,
-    /// The family of its device-only members differs by the routes that use a group.
-    device_afi: Option<Afi>,
-    target: RouteTarget,
+/// Names an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Carrier(u32);
+
+impl Carrier {
+    fn key(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    /// Routes hang on it directly.
+    Single(Afi, NextHop),
+    /// Routes hang on it and are dropped.
+    Blackhole(Afi),
+    /// In groups only.
+    Member(Afi, NextHop),
+    /// Routes hang on it; resilient.
+    Group,
+    /// Found at start, of a content that we would not make: it only waits for its routes to go.
+    Orphan,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Not in the kernel.
     Absent,
-    /// In the kernel, as meant.
+    /// In the kernel, as known here.
     Present,
-    /// In the kernel with another content: a group that lost a member.
+    /// In the kernel with another content.
     Differs,
+}
+
+/// A target that prefixes want on an object.
+#[derive(Debug)]
+pub(super) struct Want {
+    /// `None` for what hangs on an orphan.
+    pub(super) target: Option<RouteTarget>,
+    /// Of the prefixes, if that makes a difference ([`target_family`]).
+    family: Option<Afi>,
+    pub(super) carrier: Carrier,
+    /// Prefixes that want it, and stale routes.
+    pub(super) users: usize,
+    /// Of these, stale routes.
+    stale: usize,
+    /// The group is not yet what this target asks for.
+    pub(super) waits: bool,
+    /// Its prefixes are to go over to that one.
+    pub(super) moves_to: Option<Handle>,
+}
+
+/// A member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) object: Carrier,
+    pub(super) hop: NextHop,
+    pub(super) weight: u16,
+}
+
+/// What a group holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) parts: Vec<Part>,
+    /// `idle_timer` and `unbalanced_timer`.
+    timers: (u32, u32),
+}
+
+impl Content {
+    pub(super) fn shape(&self) -> Shape {
+        self.parts.iter().map(|p| (p.hop, p.weight)).collect()
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) id: u32,
-    /// `None` for an adopted object of a content that we would not make: it only waits for its routes to go.
-    key: Option<Key>,
-    pub(super) members: Vec<Handle>,
+    pub(super) role: Role,
+    /// What a group is for, whatever of it is lost at the moment, and the family of its members without a gateway.
+    pub(super) purpose: Option<(RouteTarget, Option<Afi>)>,
+    pub(super) buckets: u16,
+    /// What the kernel was last known to hold.
+    pub(super) members: Content,
+    /// What it is to hold, if that is something else.
+    pub(super) goal: Option<Content>,
+    pub(super) tenants: Vec<Handle>,
     pub(super) users: usize,
     pub(super) standing: Standing,
     /// Why it could not be put, and whether another try may help at once.
@@ -65,21 +137,51 @@ pub(super) struct Object {
     adopted: bool,
 }
 
+impl Object {
+    /// A route can hang on it.
+    pub(super) fn usable(&self) -> bool {
+        match self.standing {
+            Standing::Present => true,
+            Standing::Differs => self.role == Role::Group,
+            Standing::Absent => false,
+        }
+    }
+
+    /// It stands as it should.
+    pub(super) fn well(&self) -> bool {
+        self.standing == Standing::Present && self.goal.is_none()
+    }
+
+    /// What it will hold when all is done.
+    pub(super) fn content(&self) -> &Content {
+        self.goal.as_ref().unwrap_or(&self.members)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Objects {
     config: FibConfig,
     all: Slab<Object>,
-    by_key: HashTable<Handle>,
+    wants: Slab<Want>,
+    by_target: HashTable<Handle>,
     hasher: DefaultHashBuilder,
-    by_id: HashMap<u32, Handle>,
-    /// The last object claimed for an IPv4 and for an IPv6 route: most claims are for the same again.
+    by_id: HashMap<u32, Carrier>,
+    by_role: HashMap<Role, Carrier>,
+    /// The last target claimed for an IPv4 and for an IPv6 route: most claims are for the same again.
     last: [Option<Handle>; 2],
     foreign: BTreeSet<u32>,
     next_id: u32,
+    pub(super) losses: Losses,
     /// Objects whose users may have gone to zero.
-    pub(super) suspects: BTreeSet<Handle>,
+    pub(super) suspects: BTreeSet<Carrier>,
     /// Objects in use that do not stand as meant.
-    pub(super) broken: BTreeSet<Handle>,
+    pub(super) broken: BTreeSet<Carrier>,
+    /// Groups whose targets are not all met by what they are.
+    unsettled: BTreeSet<Carrier>,
+    /// Targets whose prefixes are to go over to others.
+    moving: BTreeSet<Handle>,
+    /// Prefixes that stayed on a group that is not yet what they want, ever.
+    pub(super) held: u64,
 }
 
 impl Objects {
@@ -87,124 +189,137 @@ impl Objects {
         Objects {
             config,
             all: Slab::new(),
-            by_key: HashTable::new(),
+            wants: Slab::new(),
+            by_target: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             by_id: HashMap::new(),
+            by_role: HashMap::new(),
             last: [None; 2],
             foreign: BTreeSet::new(),
             next_id: config.nexthop_id_base,
+            losses: Losses::default(),
             suspects: BTreeSet::new(),
             broken: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            moving: BTreeSet::new(),
+            held: 0,
         }
     }
 
+    pub(super) fn object(&self, carrier: Carrier) -> Option<&Object> {
+        self.all.get(carrier.key())
+    }
+
+    pub(super) fn object_mut(&mut self, carrier: Carrier) -> Option<&mut Object> {
+        self.all.get_mut(carrier.key())
+    }
+
+    pub(super) fn want(&self, handle: Handle) -> Option<&Want> {
+        self.wants.get(handle.key())
+    }
+
+    pub(super) fn carrier(&self, handle: Handle) -> Option<Carrier> {
+        self.want(handle).map(|w| w.carrier)
+    }
+
+    /// The object that carries a target.
     pub(super) fn get(&self, handle: Handle) -> Option<&Object> {
-        self.all.get(handle.key())
+        self.object(self.carrier(handle)?)
     }
 
-    pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut Object> {
-        self.all.get_mut(handle.key())
-    }
-
-    pub(super) fn by_id(&self, id: u32) -> Option<Handle> {
+    pub(super) fn by_id(&self, id: u32) -> Option<Carrier> {
         self.by_id.get(&id).copied()
     }
 
     pub(super) fn target(&self, handle: Handle) -> Option<&RouteTarget> {
-        self.get(handle)?.key.as_ref().map(|k| &k.target)
+        self.want(handle)?.target.as_ref()
     }
 
-    /// Ids of the singles that send to one of these links and stand as far as we know.
-    pub(super) fn on_links(&self, links: &[u32]) -> Vec<u32> {
-        let on_them = |o: &&Object| match o.key.as_ref().map(|k| &k.target) {
-            Some(RouteTarget::NextHops(hops)) => hops.iter().any(|h| links.contains(&h.ifindex)),
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Carrier, &Object)> {
+        self.all.iter().map(|(key, object)| (Carrier(key as u32), object))
+    }
+
+    pub(super) fn is_group(&self, carrier: Carrier) -> bool {
+        self.object(carrier).is_some_and(|o| o.role == Role::Group)
+    }
+
+    /// The singles and members that send to one of these links and stand as far as we know.
+    pub(super) fn on_links(&self, links: &[u32]) -> Vec<Carrier> {
+        let sends = |o: &Object| match o.role {
+            Role::Single(_, hop) | Role::Member(_, hop) => links.contains(&hop.ifindex),
             _ => false,
         };
-        let standing =
-            self.all.iter().map(|(_, o)| o).filter(|o| o.members.is_empty() && o.standing != Standing::Absent);
-        standing.filter(on_them).map(|o| o.id).collect()
+        self.iter().filter(|(_, o)| o.standing != Standing::Absent && sends(o)).map(|(c, _)| c).collect()
     }
 
-    /// True if an object in use does not stand as meant.
-    pub(super) fn any_unwell(&self) -> bool {
-        self.all.iter().any(|(_, o)| o.users > 0 && o.standing != Standing::Present)
+    /// Member objects of these hops that stand as far as we know.
+    pub(super) fn members_of(&self, hops: &[NextHop]) -> Vec<Carrier> {
+        let of = |o: &Object| matches!(o.role, Role::Member(_, hop) if hops.contains(&hop));
+        self.iter().filter(|(_, o)| o.standing != Standing::Absent && of(o)).map(|(c, _)| c).collect()
     }
 
-    pub(super) fn is_group(&self, handle: Handle) -> bool {
-        self.get(handle).is_some_and(|o| !o.members.is_empty())
-    }
-
-    /// The object for a target of a route of `prefix`, new if there is none; counts the caller as a user.
-    pub(super) fn claim(&mut self, prefix: &Prefix, target: &RouteTarget) -> Handle {
-        let [last_v4, last_v6] = self.last;
-        let last = if prefix.is_v4() { last_v4 } else { last_v6 };
-        if let Some(handle) = last
-            && let Some(object) = self.all.get_mut(handle.key())
-            && object.key.as_ref().is_some_and(|k| k.target == *target)
-        {
-            object.users += 1;
-            return handle;
-        }
-        let handle = match target {
-            RouteTarget::NextHops(hops) if hops.len() > 1 => self.claim_group(prefix, target, hops),
-            RouteTarget::NextHops(hops) => self.claim_single(object_family(prefix, hops.first()), target),
-            RouteTarget::Discard => self.claim_single(object_family(prefix, None), target),
+    /// No group needs the member: each has something better, or does without it anyway.
+    pub(super) fn dispensable(&self, member: Carrier) -> bool {
+        let Some(Role::Member(_, hop)) = self.object(member).map(|o| o.role) else { return false };
+        let holds = |o: &&Object| o.members.parts.iter().any(|p| p.object == member);
+        let better = |o: &Object| {
+            let left = o.members.parts.iter().map(|p| p.hop);
+            let wanted = o.purpose.iter().flat_map(|(target, _)| target.hops());
+            let level = self.losses.level(&hop);
+            left.clone().any(|h| h != hop) && left.chain(wanted).any(|h| self.losses.level(&h) < level)
         };
-        if let Some(object) = self.all.get_mut(handle.key()) {
-            object.users += 1;
-            object.adopted = false;
-        }
-        let [last_v4, last_v6] = &mut self.last;
-        *(if prefix.is_v4() { last_v4 } else { last_v6 }) = Some(handle);
-        handle
+        self.iter().map(|(_, o)| o).filter(holds).all(better)
     }
 
-    fn claim_single(&mut self, afi: Afi, target: &RouteTarget) -> Handle {
-        self.find(Some(afi), None, target).unwrap_or_else(|| {
-            let key = Key { afi: Some(afi), device_afi: None, target: target.clone() };
-            self.make(key, Vec::new())
-        })
+    /// What a group is to hold and does not stand.
+    pub(super) fn missing_members(&self, group: Carrier) -> Vec<Carrier> {
+        let parts = self.object(group).map(|o| o.content().parts.as_slice()).unwrap_or_default();
+        let absent = |c: &Carrier| self.object(*c).is_some_and(|o| o.standing != Standing::Present);
+        parts.iter().map(|p| p.object).filter(absent).collect()
     }
 
-    fn claim_group(&mut self, prefix: &Prefix, target: &RouteTarget, hops: &[NextHop]) -> Handle {
-        let device_afi = hops.iter().any(|h| h.gateway.is_none()).then(|| object_family(prefix, None));
-        if let Some(handle) = self.find(None, device_afi, target) {
-            return handle;
-        }
-        // The group itself is the user of its members.
-        let members = hops.iter().map(|h| self.claim(prefix, &RouteTarget::NextHops(vec![*h]))).collect::<Vec<_>>();
-        self.make(Key { afi: None, device_afi, target: target.clone() }, members)
+    /// The targets on these objects.
+    pub(super) fn targets_on(&self, carriers: &BTreeSet<Carrier>) -> HashSet<Handle> {
+        carriers.iter().filter_map(|c| self.object(*c)).flat_map(|o| o.tenants.iter().copied()).collect()
     }
 
-    fn find(&self, afi: Option<Afi>, device_afi: Option<Afi>, target: &RouteTarget) -> Option<Handle> {
-        let hash = self.hasher.hash_one((afi, device_afi, target));
-        let same = |key: &Key| key.afi == afi && key.device_afi == device_afi && key.target == *target;
-        let found = self.by_key.find(hash, |h| self.get(*h).and_then(|o| o.key.as_ref()).is_some_and(same));
-        found.copied()
+    /// Any target on an object, for a route that stands and whose target nobody has said yet.
+    pub(super) fn first_target(&self, carrier: Carrier) -> Option<Handle> {
+        self.object(carrier)?.tenants.first().copied()
     }
 
-    fn make(&mut self, key: Key, members: Vec<Handle>) -> Handle {
+    /// The one object of a role that there is one of.
+    fn ensure(&mut self, role: Role) -> Carrier {
+        self.by_role.get(&role).copied().unwrap_or_else(|| self.make(role))
+    }
+
+    fn make(&mut self, role: Role) -> Carrier {
         let id = self.fresh_id();
-        self.insert(id, Some(key), members, Standing::Absent, false)
+        self.insert(id, role, Standing::Absent, false)
     }
 
-    fn insert(&mut self, id: u32, key: Option<Key>, members: Vec<Handle>, standing: Standing, adopted: bool) -> Handle {
-        let hash = key.as_ref().map(|k| self.hash(k));
-        let entry = self.all.insert(Object { id, key, members, users: 0, standing, error: None, adopted });
+    fn insert(&mut self, id: u32, role: Role, standing: Standing, adopted: bool) -> Carrier {
+        let entry = self.all.insert(Object {
+            id,
+            role,
+            purpose: None,
+            buckets: 0,
+            members: Content::default(),
+            goal: None,
+            tenants: Vec::new(),
+            users: 0,
+            standing,
+            error: None,
+            adopted,
+        });
         // Beyond 2^32 objects memory is gone long since.
-        let handle = Handle(entry as u32);
-        if let Some(hash) = hash {
-            let (all, hasher) = (&self.all, &self.hasher);
-            let rehash = |h: &Handle| all.get(h.key()).and_then(|o| o.key.as_ref()).map_or(0, |k| hash_of(hasher, k));
-            self.by_key.insert_unique(hash, handle, rehash);
+        let carrier = Carrier(entry as u32);
+        if !matches!(role, Role::Group | Role::Orphan) {
+            self.by_role.entry(role).or_insert(carrier);
         }
-        self.by_id.insert(id, handle);
-        self.suspects.insert(handle);
-        handle
-    }
-
-    fn hash(&self, key: &Key) -> u64 {
-        hash_of(&self.hasher, key)
+        self.by_id.insert(id, carrier);
+        self.suspects.insert(carrier);
+        carrier
     }
 
     fn fresh_id(&mut self) -> u32 {
@@ -217,206 +332,179 @@ impl Objects {
         }
     }
 
-    pub(super) fn hold(&mut self, handle: Handle) {
-        if let Some(object) = self.all.get_mut(handle.key()) {
+    /// A route in the kernel, or a group, more.
+    pub(super) fn hold(&mut self, carrier: Carrier) {
+        if let Some(object) = self.all.get_mut(carrier.key()) {
             object.users += 1;
         }
     }
 
-    pub(super) fn release(&mut self, handle: Handle) {
-        self.release_many(handle, 1);
-    }
-
-    pub(super) fn release_many(&mut self, handle: Handle, users: usize) {
-        if let Some(object) = self.all.get_mut(handle.key()) {
-            object.users = object.users.saturating_sub(users);
+    /// A route in the kernel, or a group, less.
+    pub(super) fn release(&mut self, carrier: Carrier) {
+        if let Some(object) = self.all.get_mut(carrier.key()) {
+            object.users = object.users.saturating_sub(1);
             if object.users == 0 {
-                self.suspects.insert(handle);
+                self.suspects.insert(carrier);
             }
         }
     }
 
-    /// Takes over what stands after a restart. Singles before groups, so that members are known.
-    pub(super) fn adopt(&mut self, dumped: &[NexthopObject]) {
-        let (ours, foreign): (Vec<_>, Vec<_>) = dumped.iter().partition(|o| o.protocol == self.config.rtproto);
-        self.foreign = foreign.iter().map(|o| o.id).collect();
-        let (groups, singles): (Vec<_>, Vec<_>) =
-            ours.into_iter().partition(|o| matches!(o.kind, NexthopKind::Group(_)));
-        for object in singles.into_iter().chain(groups) {
-            let (key, members) = self.key_of(object);
-            let key = key.filter(|k| self.find(k.afi, k.device_afi, &k.target).is_none());
-            for member in &members {
-                self.hold(*member);
+    /// Sees to it that a group becomes what it is for, as far as that is not lost.
+    pub(super) fn reconsider(&mut self, carrier: Carrier) {
+        let Some(object) = self.all.get(carrier.key()).filter(|o| o.role == Role::Group && o.users > 0) else { return };
+        let Some((purpose, family)) = object.purpose.clone() else { return };
+        let (shape, timers) = (form::shape(&self.losses.left_of(&purpose)), form::timers(&purpose));
+        let shares = form::shares(&shape, object.buckets);
+        let is =
+            |content: &Content| content.timers == timers && form::shares(&content.shape(), object.buckets) == shares;
+        let old = if object.standing != Standing::Absent && is(&object.members) {
+            None
+        } else if object.goal.as_ref().is_some_and(is) {
+            self.broken.insert(carrier);
+            return;
+        } else {
+            let mut parts = Vec::with_capacity(shape.len());
+            for (hop, weight) in shape {
+                let member = self.ensure(Role::Member(hop_family(&hop, family), hop));
+                self.hold(member);
+                parts.push(Part { object: member, hop, weight });
             }
-            self.insert(object.id, key, members, Standing::Present, true);
-            self.next_id = self.next_id.max(object.id.saturating_add(1));
+            self.broken.insert(carrier);
+            Some(Content { parts, timers })
+        };
+        let before = self.all.get_mut(carrier.key()).and_then(|o| std::mem::replace(&mut o.goal, old));
+        self.release_parts(before);
+    }
+
+    /// As [`Objects::reconsider`], after losses and returns.
+    pub(super) fn reconsider_all(&mut self) {
+        let groups: Vec<Carrier> = self.iter().filter(|(_, o)| o.role == Role::Group).map(|(c, _)| c).collect();
+        for group in groups {
+            self.judge(group, false);
+            self.reconsider(group);
         }
     }
 
-    fn key_of(&self, object: &NexthopObject) -> (Option<Key>, Vec<Handle>) {
-        match &object.kind {
-            NexthopKind::Single(hop) => {
-                let key = Key { afi: object.afi, device_afi: None, target: RouteTarget::NextHops(vec![*hop]) };
-                (Some(key), Vec::new())
-            }
-            NexthopKind::Blackhole => {
-                (Some(Key { afi: object.afi, device_afi: None, target: RouteTarget::Discard }), Vec::new())
-            }
-            NexthopKind::Group(members) => {
-                // Even a group that we would not make holds its members: they carry its routes until those are moved.
-                let handles: Vec<Handle> = members.iter().filter_map(|m| self.by_id(m.id)).collect();
-                match self.group_key(members) {
-                    Some((key, sorted)) => (Some(key), sorted),
-                    None => (None, handles),
-                }
-            }
-            NexthopKind::Other => (None, Vec::new()),
+    fn release_parts(&mut self, content: Option<Content>) {
+        for part in content.into_iter().flat_map(|c| c.parts) {
+            self.release(part.object);
         }
     }
 
-    fn group_key(&self, members: &[Member]) -> Option<(Key, Vec<Handle>)> {
-        if members.len() < 2 || members.iter().any(|m| m.weight != 1) {
-            return None;
-        }
-        let mut device_afi = None;
-        let mut pairs = Vec::with_capacity(members.len());
-        for member in members {
-            let handle = self.by_id(member.id)?;
-            let Key { afi, target: RouteTarget::NextHops(hops), .. } = self.get(handle)?.key.as_ref()? else {
-                return None;
-            };
-            let hop = *hops.first()?;
-            if hop.gateway.is_none() {
-                device_afi = *afi;
-            }
-            pairs.push((hop, handle));
-        }
-        pairs.sort_unstable();
-        let (hops, handles) = pairs.into_iter().unzip();
-        Some((Key { afi: None, device_afi, target: RouteTarget::NextHops(hops) }, handles))
+    /// The kernel took the object as meant.
+    pub(super) fn stands(&mut self, carrier: Carrier) {
+        let Some(object) = self.all.get_mut(carrier.key()) else { return };
+        object.standing = Standing::Present;
+        object.error = None;
+        let before = object.goal.take().map(|goal| std::mem::replace(&mut object.members, goal));
+        self.release_parts(before);
     }
 
-    /// Compares with a fresh dump and corrects every standing. Returns how many were not as believed, and the objects
-    /// that are gone.
-    pub(super) fn compare(&mut self, dumped: &[NexthopObject]) -> (usize, BTreeSet<Handle>) {
-        let in_kernel: HashMap<u32, &NexthopObject> = dumped.iter().map(|o| (o.id, o)).collect();
-        self.foreign = dumped.iter().filter(|o| o.protocol != self.config.rtproto).map(|o| o.id).collect();
-        let mut surprises = 0;
-        let mut gone = BTreeSet::new();
-        let handles: Vec<Handle> = self.all.iter().map(|(key, _)| Handle(key as u32)).collect();
-        for handle in handles {
-            let Some(meant) = self.meant(handle) else { continue };
-            let seen = in_kernel.get(&meant.id).filter(|o| o.protocol == self.config.rtproto);
-            let orphan = self.get(handle).is_some_and(|o| o.key.is_none());
-            let standing = match seen {
-                None => Standing::Absent,
-                Some(_) if orphan => Standing::Present,
-                Some(o) if o.kind == meant.kind => Standing::Present,
-                Some(_) => Standing::Differs,
-            };
-            let stolen = self.foreign.contains(&meant.id);
-            let fresh = stolen.then(|| self.fresh_id());
-            let Some(object) = self.all.get_mut(handle.key()) else { continue };
-            if standing == Standing::Absent && object.standing != Standing::Absent {
-                gone.insert(handle);
-            }
-            surprises += usize::from(standing != object.standing);
-            object.standing = standing;
-            if let Some(id) = fresh {
-                self.by_id.remove(&object.id);
-                object.id = id;
-                self.by_id.insert(id, handle);
-            }
-            if standing != Standing::Present {
-                self.broken.insert(handle);
-                self.suspects.insert(handle);
+    /// A single or a member is out of the kernel, and so out of every group. Adds what carried routes and is gone.
+    pub(super) fn vanished(&mut self, carrier: Carrier, gone: &mut BTreeSet<Carrier>) {
+        let Some(object) = self.all.get_mut(carrier.key()) else { return };
+        if std::mem::replace(&mut object.standing, Standing::Absent) == Standing::Absent {
+            return;
+        }
+        if !matches!(object.role, Role::Member(..)) {
+            gone.insert(carrier);
+        }
+        let mut left = 0;
+        for (key, group) in self.all.iter_mut().filter(|(_, o)| o.role == Role::Group) {
+            let before = group.members.parts.len();
+            group.members.parts.retain(|p| p.object != carrier);
+            left += before - group.members.parts.len();
+            let emptied = before > 0 && group.members.parts.is_empty();
+            if emptied && group.standing != Standing::Absent {
+                group.standing = Standing::Absent;
+                gone.insert(Carrier(key as u32));
             }
         }
-        // Ours by protocol, unknown here: an earlier life's, or somebody playing with our number. They go with the sweep
-        // of garbage.
-        let unknown: Vec<&NexthopObject> =
-            dumped.iter().filter(|o| o.protocol == self.config.rtproto && !self.by_id.contains_key(&o.id)).collect();
-        surprises += unknown.len();
-        for object in unknown {
-            self.insert(object.id, None, Vec::new(), Standing::Present, false);
+        (0..left).for_each(|_| self.release(carrier));
+        if self.all.get(carrier.key()).is_some_and(|o| o.users > 0) {
+            self.broken.insert(carrier);
         }
-        (surprises, gone)
     }
 
     /// The object as it should stand in the kernel.
-    pub(super) fn meant(&self, handle: Handle) -> Option<NexthopObject> {
-        let object = self.get(handle)?;
-        let (afi, kind) = match &object.key {
-            None => (None, NexthopKind::Other),
-            Some(Key { target: RouteTarget::Discard, afi, .. }) => (*afi, NexthopKind::Blackhole),
-            Some(Key { target: RouteTarget::NextHops(hops), afi, .. }) => match (hops.first(), &object.members) {
-                (Some(hop), members) if members.is_empty() => (*afi, NexthopKind::Single(*hop)),
-                (_, members) => {
-                    let ids = members.iter().filter_map(|m| self.get(*m)).map(|m| Member { id: m.id, weight: 1 });
-                    (None, NexthopKind::Group(ids.collect()))
-                }
-            },
+    pub(super) fn meant(&self, carrier: Carrier) -> Option<NexthopObject> {
+        let object = self.object(carrier)?;
+        self.as_kernel_says(object, object.content())
+    }
+
+    fn as_kernel_says(&self, object: &Object, content: &Content) -> Option<NexthopObject> {
+        let (afi, kind) = match object.role {
+            Role::Orphan => (None, NexthopKind::Other),
+            Role::Blackhole(afi) => (Some(afi), NexthopKind::Blackhole),
+            Role::Single(afi, hop) | Role::Member(afi, hop) => (Some(afi), NexthopKind::Single(hop)),
+            Role::Group => {
+                let member = |p: &Part| Some(Member { id: self.object(p.object)?.id, weight: p.weight });
+                let (idle_timer, unbalanced_timer) = content.timers;
+                let members = content.parts.iter().filter_map(member).collect();
+                let group = ResilientGroup { members, buckets: object.buckets, idle_timer, unbalanced_timer };
+                (None, NexthopKind::Resilient(group))
+            }
         };
         Some(NexthopObject { id: object.id, protocol: self.config.rtproto, afi, kind })
     }
 
     /// The change that makes it stand, if it does not.
-    pub(super) fn put(&self, handle: Handle) -> Option<Op> {
-        let object = self.get(handle)?;
-        object.key.as_ref()?;
-        let replace = match object.standing {
-            Standing::Present => return None,
-            Standing::Differs => true,
-            Standing::Absent => false,
-        };
-        Some(Op::PutNexthop { object: self.meant(handle)?, replace })
+    pub(super) fn put(&self, carrier: Carrier) -> Option<Op> {
+        let object = self.object(carrier)?;
+        if object.role == Role::Orphan || object.well() {
+            return None;
+        }
+        Some(Op::PutNexthop { object: self.meant(carrier)?, replace: object.standing != Standing::Absent })
     }
 
     /// Garbage: nobody uses it. Groups come first, so their members become garbage in the next round.
-    pub(super) fn garbage(&mut self) -> Vec<Handle> {
+    pub(super) fn garbage(&mut self) -> Vec<Carrier> {
         let suspects = std::mem::take(&mut self.suspects);
         let mut garbage = Vec::new();
-        for handle in suspects {
-            match self.get(handle) {
-                Some(o) if o.users == 0 && !o.adopted => garbage.push(handle),
-                Some(o) if o.adopted => {
-                    self.suspects.insert(handle);
-                }
-                _ => {}
+        for carrier in suspects {
+            let Some(object) = self.all.get(carrier.key()) else { continue };
+            if object.adopted {
+                self.suspects.insert(carrier);
+                continue;
+            }
+            let unused = |h: &Handle| self.wants.get(h.key()).is_none_or(|w| w.users == 0);
+            let idle: Vec<Handle> = object.tenants.iter().copied().filter(unused).collect();
+            if object.users == 0 {
+                garbage.push(carrier);
+            } else if idle.len() < object.tenants.len() {
+                idle.into_iter().for_each(|h| self.forget_want(h));
+            } else if !idle.is_empty() {
+                // Routes are on their way off it; one of its targets may be asked for again.
+                self.suspects.insert(carrier);
             }
         }
         garbage
     }
 
     /// Forgets an object that is out of the kernel.
-    pub(super) fn forget(&mut self, handle: Handle) {
-        let Some(object) = self.get(handle) else { return };
-        let found = object.key.as_ref().map(|key| self.hash(key));
-        if let Some(Ok(entry)) = found.map(|hash| self.by_key.find_entry(hash, |h| *h == handle)) {
-            entry.remove();
+    pub(super) fn forget(&mut self, carrier: Carrier) {
+        let Some(object) = self.all.get_mut(carrier.key()) else { return };
+        for tenant in std::mem::take(&mut object.tenants) {
+            self.forget_want(tenant);
         }
-        let object = self.all.remove(handle.key());
+        let Some(object) = self.all.try_remove(carrier.key()) else { return };
         self.by_id.remove(&object.id);
-        // The handle may name another object from now on.
-        self.last = [None; 2];
-        self.broken.remove(&handle);
-        self.suspects.remove(&handle);
-        for member in object.members {
-            self.release(member);
+        if self.by_role.get(&object.role) == Some(&carrier) {
+            self.by_role.remove(&object.role);
         }
-    }
-
-    /// Unclaimed objects are garbage from now on.
-    pub(super) fn end_adoption(&mut self) {
-        for (key, object) in &mut self.all {
-            object.adopted = false;
-            if object.users == 0 {
-                self.suspects.insert(Handle(key as u32));
-            }
-        }
+        self.broken.remove(&carrier);
+        self.suspects.remove(&carrier);
+        self.unsettled.remove(&carrier);
+        self.release_parts(Some(object.members));
+        self.release_parts(object.goal);
     }
 }
 
-fn hash_of(hasher: &DefaultHashBuilder, key: &Key) -> u64 {
-    hasher.hash_one((key.afi, key.device_afi, &key.target))
+/// The family of the object for a hop: its gateway's, or that of the prefixes.
+fn hop_family(hop: &NextHop, prefixes: Option<Afi>) -> Afi {
+    match hop.gateway {
+        Some(gateway) if gateway.is_ipv4() => Afi::IPV4,
+        Some(_) => Afi::IPV6,
+        None => prefixes.unwrap_or(Afi::IPV4),
+    }
 }

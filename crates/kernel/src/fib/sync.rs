@@ -1,8 +1,8 @@
 //! Desired state in, difference out.
 //!
-//! A want goes: [`FibSync::set`] -> queue -> [`FibSync::flush`]: objects that it needs are put (singles, then groups),
+//! A want goes: [`FibSync::set`] -> queue -> [`FibSync::flush`]: objects that it needs are put (singles and members, then groups),
 //! then routes are written or removed, then unused objects go: make before break. What stands already is acknowledged
-//! without a write. Refusals by cause: a busy kernel is asked again, a bounded number of times, as is one whose answer
+//! without a write, and so is what the route's group has become or will become for all its users (`losses.rs`). Refusals by cause: a busy kernel is asked again, a bounded number of times, as is one whose answer
 //! is lost; a vanished object is made again; a place held by another program's route is reported and left alone.
 //!
 //! A prefix that stands as wanted is a [`Cell`] of a few octets and nothing else; an [`Open`] record with everything
@@ -14,15 +14,19 @@
 //! [`FibSync::sweep_stale`]. One gap is the kernel's: `NLM_F_REPLACE` does not compare protocols, so if somebody removes
 //! our route and puts his own at our very metric, our next change of that prefix before a full pass replaces his.
 
+mod counters;
 mod list;
+mod losses;
 mod nexthops;
 mod pass;
 mod write;
 
-use super::objects::{Handle, Objects, Standing};
+use super::objects::{Carrier, Handle, Objects, Standing};
 use super::table::{Cell, SLICES, State, Table};
 use super::{FibConfig, FibKernel, FibResult, Op, RouteTarget};
 use crate::KernelError;
+pub use counters::FibCounters;
+pub use losses::NexthopEntry;
 use net_types::Prefix;
 use pass::Pass;
 use slab::Slab;
@@ -38,7 +42,7 @@ const OPEN_AT_ONCE: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Have {
     Nothing,
-    Object(Handle),
+    Object(Carrier),
     /// An object that is not ours, or (0) none at all.
     Alien(u32),
 }
@@ -91,6 +95,7 @@ pub struct FibSync<K> {
     /// The table has not been read yet.
     adopting: bool,
     ops: Vec<Op>,
+    counters: FibCounters,
 }
 
 impl<K: FibKernel> FibSync<K> {
@@ -130,6 +135,7 @@ impl<K: FibKernel> FibSync<K> {
             muddled: false,
             adopting: true,
             ops: Vec::new(),
+            counters: FibCounters::default(),
             kernel,
         };
         sync.begin_reading()?;
@@ -173,23 +179,32 @@ impl<K: FibKernel> FibSync<K> {
     /// word before a flush counts, and its cookie comes back in one [`FibResult`]. If a failed route later succeeds or a
     /// standing one is lost, that is reported with the low half of the cookie.
     pub fn set(&mut self, prefix: Prefix, target: Option<&RouteTarget>, cookie: u64) {
-        let want = target.map(|t| self.objects.claim(&prefix, t));
-        if let Some(handle) = want
-            && self.is_present(handle)
-            && let Some(cell) = self.table.get_mut(&prefix)
-            && let State::Settled(old) | State::Stale(old) = cell.state()
-            && old == handle
+        let state = self.table.get(&prefix).map(Cell::state);
+        if let Some(target) = target
+            && let Some(State::Settled(old) | State::Stale(old)) = state
+            && let Some(handle) = self.objects.stay(old, &prefix, target)
+            && handle.index() <= Cell::MAX_HANDLE
         {
-            // It stands. A stale cell counts as one user of the object, a settled one as two: want and route.
-            if matches!(cell.state(), State::Stale(_)) {
+            // It stands, or its group will be what is wanted.
+            self.objects.take(handle);
+            if matches!(state, Some(State::Stale(_))) {
                 self.stale -= 1;
+                self.objects.give_stale(old);
             } else {
-                self.objects.release(handle);
+                self.objects.give(old);
             }
-            cell.set(State::Settled(handle), cookie as u32);
+            if let Some(cell) = self.table.get_mut(&prefix) {
+                cell.set(State::Settled(handle), cookie as u32);
+            }
             self.results.push(FibResult { prefix, cookie, result: Ok(()) });
             return;
         }
+        let hangs_on = match state {
+            Some(State::Open(key)) => self.open.get(key as usize).map(|o| o.have),
+            _ => None,
+        };
+        let on = if let Some(Have::Object(carrier)) = hangs_on { Some(carrier) } else { None };
+        let want = target.map(|t| self.objects.claim(&prefix, t, on));
         let key = self.open_record(prefix);
         let Some(open) = self.open.get_mut(key as usize) else { return };
         let before = std::mem::replace(&mut open.want, want);
@@ -199,7 +214,7 @@ impl<K: FibKernel> FibSync<K> {
         open.attempts = 0;
         open.error = None;
         if let Some(handle) = before {
-            self.objects.release(handle);
+            self.objects.give(handle);
         }
         self.enqueue(key);
     }
@@ -218,6 +233,8 @@ impl<K: FibKernel> FibSync<K> {
             + usize::from(self.reread)
             + self.results.len()
             + self.objects.broken.len()
+            + self.objects.moving()
+            + self.objects.ready()
     }
 
     /// Brings up to `max_ops` prefixes to where they are wanted, and says what became of them. Writes nothing while the
@@ -226,10 +243,11 @@ impl<K: FibKernel> FibSync<K> {
         if self.adopting || (self.reread && self.compare_objects().is_err()) {
             return std::mem::take(&mut self.results);
         }
+        self.settle_targets();
         self.repair_objects();
         let batch = self.take_batch(max_ops);
         let wanted = batch.iter().filter_map(|key| self.open.get(*key as usize)?.want);
-        let needed: BTreeSet<Handle> = wanted.filter(|h| !self.is_present(*h)).collect();
+        let needed = wanted.filter(|h| !self.is_present(*h)).filter_map(|h| self.objects.carrier(h)).collect();
         self.put_objects(&needed);
         self.write_routes(&batch);
         self.remove_odd(max_ops);
@@ -258,26 +276,6 @@ impl<K: FibKernel> FibSync<K> {
         stale.len() + self.stale + self.odd.len()
     }
 
-    /// Links changed; `down` names those that went down, empty means some came up. The kernel drops a dead link's objects
-    /// and IPv4 routes silently, and after a carrier loss up to a second late: we do not wait for that but remove the
-    /// objects, one message each, which also takes them out of every group. Then objects are read again, what is gone is
-    /// queued, and what failed before is tried anew.
-    pub fn links_changed(&mut self, down: &[u32]) {
-        if !down.is_empty() {
-            let dead = self.objects.on_links(down);
-            if dead.is_empty() && !self.objects.any_unwell() {
-                return;
-            }
-            // Most are gone already; the reading tells.
-            let ops: Vec<Op> = dead.into_iter().map(Op::DeleteNexthop).collect();
-            let _ = self.kernel.apply(&ops);
-        }
-        if self.compare_objects().is_err() {
-            self.reread = true;
-        }
-        self.retry_failed();
-    }
-
     // --- cells and open records ---
 
     /// The record of a prefix, made of its cell if there is none.
@@ -294,7 +292,8 @@ impl<K: FibKernel> FibSync<K> {
             attempts: 0,
             error: None,
         };
-        let slab = &mut self.open;
+        let (slab, objects) = (&mut self.open, &mut self.objects);
+        let on = |objects: &Objects, h| objects.carrier(h).map_or(Have::Nothing, Have::Object);
         let (missing, stale) = (&mut self.missing, &mut self.stale);
         // A reading under way has yet to meet a prefix that we do not know; without one, all are as good as met.
         let unmet = if self.pass.as_ref().is_some_and(Pass::reads) { !self.mark } else { self.mark };
@@ -306,11 +305,12 @@ impl<K: FibKernel> FibSync<K> {
                 match cell.state() {
                     State::Open(there) => return key = there,
                     State::Settled(h) => {
-                        (open.want, open.have, open.cookie) = (Some(h), Have::Object(h), cell.cookie().into());
+                        (open.want, open.have, open.cookie) = (Some(h), on(objects, h), cell.cookie().into());
                     }
                     State::Stale(h) => {
-                        (open.have, open.stale) = (Have::Object(h), true);
+                        (open.have, open.stale) = (on(objects, h), true);
                         *stale -= 1;
+                        objects.give_stale(h);
                     }
                     State::Missing(h) => {
                         (open.want, open.cookie) = (Some(h), cell.cookie().into());
@@ -332,8 +332,8 @@ impl<K: FibKernel> FibSync<K> {
         let prefix = open.prefix;
         let state = match (open.want, open.have) {
             _ if open.queued || open.error.is_some() || open.doubt => None,
-            (Some(want), Have::Object(have)) if want == have => Some(State::Settled(want)),
-            (None, Have::Object(have)) if open.stale => Some(State::Stale(have)),
+            (Some(want), have) if self.hangs_on(have, want) => Some(State::Settled(want)),
+            (None, Have::Object(have)) if open.stale => self.objects.first_target(have).map(State::Stale),
             (None, Have::Nothing) => {
                 self.table.remove(&prefix);
                 self.open.remove(key as usize);
@@ -358,7 +358,10 @@ impl<K: FibKernel> FibSync<K> {
             }
             if let Some(state) = state {
                 cell.set(state, cookie);
-                self.stale += usize::from(matches!(state, State::Stale(_)));
+                if let State::Stale(handle) = state {
+                    self.stale += 1;
+                    self.objects.take_stale(handle);
+                }
                 self.open.remove(key as usize);
             }
         }
@@ -390,7 +393,8 @@ impl<K: FibKernel> FibSync<K> {
 
     /// What is due: from the queue, then from the cells that wait.
     fn take_batch(&mut self, max_ops: usize) -> Vec<u32> {
-        if self.queue.len() < max_ops && self.missing + if self.swept { self.stale } else { 0 } > 0 {
+        let waiting = self.missing + self.objects.moving() + if self.swept { self.stale } else { 0 };
+        if self.queue.len() < max_ops && waiting > 0 {
             self.open_waiting(max_ops - self.queue.len());
         }
         let count = self.queue.len().min(max_ops);
@@ -399,16 +403,18 @@ impl<K: FibKernel> FibSync<K> {
             if let Some(open) = self.open.get_mut(*key as usize) {
                 open.queued = false;
             }
+            self.redirect(*key);
         }
         batch
     }
 
-    /// Queues up to `room` of the cells that are missing, or stale after the sweep.
+    /// Queues up to `room` of the cells that are missing, or stale after the sweep, or whose targets move.
     fn open_waiting(&mut self, room: usize) {
         let mut found = Vec::new();
         for _ in 0..SLICES {
-            let swept = self.swept;
+            let (swept, objects) = (self.swept, &self.objects);
             self.table.visit(self.next_slice, |prefix, cell| match cell.state() {
+                State::Settled(h) if found.len() < room && objects.moves_to(h).is_some() => found.push(prefix),
                 State::Missing(_) if found.len() < room => found.push(prefix),
                 State::Stale(_) if swept && found.len() < room => found.push(prefix),
                 _ => {}
@@ -427,7 +433,18 @@ impl<K: FibKernel> FibSync<K> {
         }
     }
 
+    /// A route can hang on the target's object.
     fn is_present(&self, handle: Handle) -> bool {
-        self.objects.get(handle).is_some_and(|o| o.standing == Standing::Present)
+        self.objects.get(handle).is_some_and(super::objects::Object::usable)
+    }
+
+    /// The route points at the object of this target.
+    fn hangs_on(&self, have: Have, want: Handle) -> bool {
+        matches!(have, Have::Object(carrier) if self.objects.carrier(want) == Some(carrier))
+    }
+
+    /// What a route that was written for this target points at.
+    fn written_for(&self, want: Option<Handle>) -> Have {
+        want.and_then(|h| self.objects.carrier(h)).map_or(Have::Nothing, Have::Object)
     }
 }

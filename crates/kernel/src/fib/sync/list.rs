@@ -26,8 +26,8 @@ impl<K: FibKernel> FibSync<K> {
     pub fn get(&self, prefix: &Prefix) -> Option<FibEntry<'_>> {
         let cell = self.table.get(prefix)?;
         let (want, have, stale, error) = match cell.state() {
-            State::Settled(h) => (Some(h), Have::Object(h), false, None),
-            State::Stale(h) => (None, Have::Object(h), !self.swept, None),
+            State::Settled(h) => (Some(h), self.written_for(Some(h)), false, None),
+            State::Stale(h) => (None, self.written_for(Some(h)), !self.swept, None),
             State::Missing(h) => (Some(h), Have::Nothing, false, None),
             State::Open(key) => {
                 let open = self.open.get(key as usize)?;
@@ -38,12 +38,12 @@ impl<K: FibKernel> FibSync<K> {
             _ if error.is_some() => FibState::Failed,
             None if stale => FibState::Stale,
             None => FibState::Removing,
-            Some(h) if have == Have::Object(h) => FibState::Installed,
+            Some(h) if self.hangs_on(have, h) => FibState::Installed,
             Some(_) => FibState::Pending,
         };
         let nexthop_id = match have {
             Have::Nothing => None,
-            Have::Object(h) => self.objects.get(h).map(|o| o.id),
+            Have::Object(c) => self.objects.object(c).map(|o| o.id),
             Have::Alien(id) => Some(id),
         };
         Some(FibEntry { prefix: *prefix, nexthop_id, target: want.and_then(|h| self.objects.target(h)), state, error })

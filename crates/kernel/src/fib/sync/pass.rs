@@ -151,14 +151,16 @@ impl<K: FibKernel> FibSync<K> {
         }
         cell.set_mark(mark);
         let state = cell.state();
-        if matches!((state, have), (State::Settled(h) | State::Stale(h), Have::Object(o)) if h == o) {
+        if let State::Settled(h) | State::Stale(h) = state
+            && self.hangs_on(have, h)
+        {
             return;
         }
         let key = self.open_record(prefix);
         self.set_have(key, have);
         let Some(open) = self.open.get(key as usize) else { return };
         let (queued, stale) = (open.queued, open.stale);
-        let as_wanted = matches!((open.want, have), (Some(w), Have::Object(h)) if w == h);
+        let as_wanted = open.want.is_some_and(|w| self.hangs_on(have, w));
         if stale {
             self.close_record(key, false);
         } else if matches!(state, State::Missing(_)) {
@@ -181,7 +183,8 @@ impl<K: FibKernel> FibSync<K> {
         }
         let stale = self.adopting || !self.swept;
         let mark = self.mark;
-        if let (true, Have::Object(handle)) = (stale, have)
+        if let (true, Have::Object(carrier)) = (stale, have)
+            && let Some(handle) = self.objects.first_target(carrier)
             && handle.index() <= super::Cell::MAX_HANDLE
         {
             self.table.put(&prefix, |cell, _| {
@@ -189,7 +192,8 @@ impl<K: FibKernel> FibSync<K> {
                 cell.set_mark(mark);
             });
             self.stale += 1;
-            self.objects.hold(handle);
+            self.objects.take_stale(handle);
+            self.objects.hold(carrier);
             return;
         }
         let key = self.open_record(prefix);
@@ -209,7 +213,7 @@ impl<K: FibKernel> FibSync<K> {
     /// The cells of a slice that no route met: the kernel does not hold them.
     fn find_unmet(&mut self, slice: usize, report: &mut PassReport) {
         let mark = self.mark;
-        let (mut open, mut released) = (Vec::new(), Vec::<Handle>::new());
+        let (mut open, mut released, mut unclaimed) = (Vec::new(), Vec::<Handle>::new(), Vec::<Handle>::new());
         let mut lost = Vec::new();
         let (missing, stale) = (&mut self.missing, &mut self.stale);
         self.table.retain(slice, |prefix, cell| {
@@ -229,6 +233,7 @@ impl<K: FibKernel> FibSync<K> {
                 }
                 State::Stale(h) => {
                     released.push(h);
+                    unclaimed.push(h);
                     *stale -= 1;
                     return false;
                 }
@@ -237,7 +242,13 @@ impl<K: FibKernel> FibSync<K> {
             }
             true
         });
-        released.into_iter().for_each(|h| self.objects.release(h));
+        released
+            .into_iter()
+            .filter_map(|h| self.objects.carrier(h))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|c| self.objects.release(c));
+        unclaimed.into_iter().for_each(|h| self.objects.give_stale(h));
         for prefix in lost {
             let key = self.open_record(prefix);
             self.enqueue(key);

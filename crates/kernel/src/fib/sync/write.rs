@@ -1,6 +1,6 @@
 //! Routes: what to do with each prefix of a batch, and what its answer means.
 
-use super::{FibSync, Have, MAX_ATTEMPTS, Standing};
+use super::{FibSync, Have, MAX_ATTEMPTS};
 use crate::KernelError;
 use crate::fib::{FibKernel, FibResult, Op};
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl<K: FibKernel> FibSync<K> {
                 Step::Fail(why) => self.finish(*key, Err(why), false),
             }
         }
+        self.counters.count(&ops);
         let mut failures = self.kernel.apply(&ops).into_iter().peekable();
         self.table.warm(owners.iter().filter_map(|key| self.open.get(*key as usize)).map(|o| o.prefix));
         let mut taken = Vec::new();
@@ -58,9 +59,9 @@ impl<K: FibKernel> FibSync<K> {
             };
         };
         let Some(object) = self.objects.get(want) else { return Step::Fail("its next-hop object is lost".into()) };
-        match (&object.error, object.standing) {
-            (_, Standing::Present) if open.have == Have::Object(want) && !open.doubt => Step::Done,
-            (_, Standing::Present) => {
+        match (&object.error, object.usable()) {
+            (_, true) if self.hangs_on(open.have, want) && !open.doubt => Step::Done,
+            (_, true) => {
                 let replace = open.have != Have::Nothing;
                 Step::Write(Op::PutRoute { prefix, nexthop_id: object.id, replace })
             }
@@ -72,7 +73,7 @@ impl<K: FibKernel> FibSync<K> {
     /// The kernel did as asked.
     fn done(&mut self, key: u32, put: bool) {
         let want = self.open.get(key as usize).and_then(|o| o.want).filter(|_| put);
-        self.set_have(key, want.map_or(Have::Nothing, Have::Object));
+        self.set_have(key, self.written_for(want));
         self.finish(key, Ok(()), true);
     }
 
@@ -155,6 +156,7 @@ impl<K: FibKernel> FibSync<K> {
             }
         }
         // Of each pair the second counts: a removal fails where the place is another program's.
+        self.counters.count(&ops);
         let mut failures = self.kernel.apply(&ops).into_iter().filter(|(i, _)| i % 2 == 1).peekable();
         for (i, key) in hidden.into_iter().enumerate() {
             match failures.next_if(|(failed, _)| *failed == 2 * i + 1).map(|(_, error)| error) {
@@ -203,10 +205,14 @@ impl<K: FibKernel> FibSync<K> {
             .map(|(prefix, metric)| Op::DeleteRoute { prefix, metric })
             .collect();
         // One try: the next full pass sees what is left.
+        self.counters.count(&ops);
         let _ = self.kernel.apply(&ops);
     }
 
     pub(super) fn retry_failed(&mut self) {
+        if self.objects.losses.forget_refusals() {
+            self.objects.reconsider_all();
+        }
         let failed: Vec<usize> = self.open.iter().filter(|(_, o)| o.error.is_some()).map(|(key, _)| key).collect();
         for key in failed {
             if let Some(open) = self.open.get_mut(key) {
