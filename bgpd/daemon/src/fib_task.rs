@@ -1,7 +1,9 @@
 //! The FIB's thread: the one owner of [`FibSync`], and so of our routes in the kernel.
 //!
 //! The way of a want: RIB -> queue -> [`FibSync::set`] -> a flush of at most [`FLUSH`] prefixes -> results back to the RIB.
-//! Link events and questions overtake wants. Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. Nothing takes longer than a
+//! Losses of links and next hops, and questions, overtake wants: a loss is one message to the kernel, whatever the number of
+//! routes, and is told before the RIB has begun. A link that is back waits here until it has been up for a while
+//! ([`HoldUp`]). Time is here, not in [`FibSync`]. Invariants: the RIB never waits for this thread; this thread may wait for the RIB's queue. Nothing takes longer than a
 //! few milliseconds between two looks at the queue: the adoption of what stands at the start, the full pass that compares
 //! everything every [`PASS_EVERY`], and listings go on in steps. On the way out nothing is removed, so forwarding outlives
 //! the process.
@@ -13,11 +15,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use bgp_core::rib::{FibBatch, FibTarget};
-use kernel::{FibKernel, FibResult, FibState, FibSync, NextHop, PassReport, RouteTarget};
+use kernel::{
+    FibKernel, FibResult, FibState, FibSync, LossReason, Meddled, NextHop, NexthopEntry, PassReport, RouteTarget,
+};
 use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use crate::hold_up::HoldUp;
 use crate::messages::RibInput;
 
 /// Messages to this thread. Full: the RIB keeps its wants (it counts them), the interface monitor waits.
@@ -35,13 +40,31 @@ const LISTED: usize = 16 * 1024;
 /// Lines in one answer to a listing.
 const LINES: usize = 1024;
 
+/// Without a want that joins those that wait for the rest of their group, the group's users part.
+const PART_AFTER: Duration = Duration::from_millis(300);
+/// However many join.
+const PART_AT_LAST: Duration = Duration::from_secs(10);
+
 /// To the FIB thread.
 #[derive(Debug)]
 pub enum FibInput {
     /// From the RIB.
     Wants(FibBatch),
-    /// Links changed; those named went down.
-    LinksChanged(Vec<u32>),
+    /// Links went down, or came up, or their addresses changed.
+    LinksChanged {
+        /// By index.
+        down: Vec<u32>,
+        /// By index.
+        up: Vec<u32>,
+    },
+    /// Not to be used from now on, for one more reason.
+    HopsLost(Vec<NextHop>, LossReason),
+    /// This reason is gone.
+    HopsReturned(Vec<NextHop>, LossReason),
+    /// Somebody, of objects perhaps we, changed what is ours.
+    Meddled(Meddled),
+    /// All next-hop objects.
+    NextHops(oneshot::Sender<Vec<NexthopEntry>>),
     /// Restart complete: what nobody claimed goes.
     Sweep,
     /// The prefixes from this slice of the table on, in no order, and the slice to ask for next.
@@ -73,12 +96,15 @@ pub fn run<K: FibKernel>(
     inputs: &Receiver<FibInput>,
     in_flight: &Arc<AtomicUsize>,
     rib: &mpsc::Sender<RibInput>,
+    hold_up: Duration,
 ) {
     for w in fib.warnings() {
         warn!("{w}");
     }
     let mut next_pass = Instant::now() + PASS_EVERY;
     let mut backlog = VecDeque::new();
+    let mut hold = HoldUp::new(hold_up);
+    let mut parting = Parting::default();
     // The kernel cannot be read or written just now.
     let mut stuck = false;
     loop {
@@ -89,15 +115,21 @@ pub fn run<K: FibKernel>(
         } else if fib.pending() > 0 || fib.passing() {
             Duration::ZERO
         } else {
-            next_pass.saturating_duration_since(Instant::now())
+            let next = [hold.next(), parting.next()].into_iter().flatten().fold(next_pass, Instant::min);
+            next.saturating_duration_since(Instant::now())
         };
         match inputs.recv_timeout(wait) {
-            Ok(input) => take(&mut fib, input, &mut backlog),
+            Ok(input) => take(&mut fib, input, &mut backlog, &mut hold),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while let Ok(input) = inputs.try_recv() {
-            take(&mut fib, input, &mut backlog);
+            take(&mut fib, input, &mut backlog, &mut hold);
+        }
+        let returned = hold.due(Instant::now());
+        if !returned.is_empty() {
+            info!(links = ?returned, "links are up to stay");
+            fib.links_returned(&returned);
         }
         let before = fib.pending();
         let mut results = Vec::new();
@@ -136,10 +168,43 @@ pub fn run<K: FibKernel>(
             }
             results.append(&mut part);
         }
+        if parting.is_due(&fib, Instant::now()) {
+            fib.part();
+        }
         stuck |= before > 0 && results.is_empty() && fib.pending() >= before && !fib.passing();
         if !results.is_empty() && rib.blocking_send(RibInput::Fib(results)).is_err() {
             return;
         }
+    }
+}
+
+/// When users of one group that want different things part.
+#[derive(Default)]
+struct Parting {
+    /// Waiting since, the last want that joined, and how many had.
+    since: Option<(Instant, Instant, u64)>,
+}
+
+impl Parting {
+    fn next(&self) -> Option<Instant> {
+        self.since.map(|(begun, last, _)| (last + PART_AFTER).min(begun + PART_AT_LAST))
+    }
+
+    fn is_due<K: FibKernel>(&mut self, fib: &FibSync<K>, now: Instant) -> bool {
+        if !fib.waiting() {
+            self.since = None;
+            return false;
+        }
+        let (begun, mut last, held) = self.since.unwrap_or((now, now, fib.held()));
+        if held != fib.held() {
+            last = now;
+        }
+        self.since = Some((begun, last, fib.held()));
+        let due = self.next().is_some_and(|at| now >= at);
+        if due {
+            self.since = None;
+        }
+        due
     }
 }
 
@@ -160,11 +225,34 @@ fn set<K: FibKernel>(fib: &mut FibSync<K>, batch: &FibBatch, results: &mut Vec<F
     }
 }
 
-fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, backlog: &mut VecDeque<Due>) {
+fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, backlog: &mut VecDeque<Due>, hold: &mut HoldUp) {
     match input {
         FibInput::Wants(batch) => backlog.push_back(Due::Wants(batch)),
         FibInput::Sweep => backlog.push_back(Due::Sweep),
-        FibInput::LinksChanged(down) => fib.links_changed(&down),
+        FibInput::LinksChanged { down, up } => {
+            let now = Instant::now();
+            if !down.is_empty() {
+                fib.links_lost(&down);
+                down.iter().for_each(|l| hold.down(*l, now));
+            }
+            // Neither: addresses changed, and what was refused may be taken now.
+            if !up.is_empty() || down.is_empty() {
+                fib.links_up(&up);
+                up.into_iter().for_each(|l| hold.up(l, now));
+            }
+        }
+        FibInput::HopsLost(hops, reason) => fib.hops_lost(&hops, reason),
+        FibInput::HopsReturned(hops, reason) => fib.hops_returned(&hops, reason),
+        FibInput::Meddled(meddled) => {
+            let objects = if meddled.objects { fib.objects_changed() } else { 0 };
+            let routes = fib.routes_removed(&meddled.routes);
+            if objects + routes > 0 {
+                warn!(objects, routes, "somebody else changed our next-hop objects or removed our routes; put right");
+            }
+        }
+        FibInput::NextHops(answer) => {
+            let _ = answer.send(fib.nexthops());
+        }
         FibInput::Prefixes(from, answer) => {
             let mut prefixes = Vec::new();
             let mut slice = from;
@@ -249,7 +337,7 @@ fn line(entry: &kernel::FibEntry<'_>) -> Line {
     Line {
         prefix: entry.prefix,
         nexthop_id: entry.nexthop_id,
-        hops: entry.target.map_or_else(Vec::new, |t| t.hops().to_vec()),
+        hops: entry.target.map_or_else(Vec::new, |t| t.active().iter().map(|h| h.hop).collect()),
         state: match entry.state {
             FibState::Installed => "installed",
             FibState::Pending => "pending",

@@ -1,15 +1,15 @@
 //! The interface monitor's thread: what the kernel says about links and addresses, to all who need it.
 //!
-//! The way of a cut fibre: netlink -> [`InterfaceMonitor`] -> the table that the RIB watches (it decides again at once) ->
-//! the FIB thread (whose routes the kernel may have dropped) -> the supervisor (whose neighbours on that link are ended).
+//! The way of a cut fibre: netlink -> [`InterfaceMonitor`] -> the FIB thread (whose groups lose the link's next hops) -> the
+//! table that the RIB watches (it decides again, unhurried) -> the supervisor (whose neighbours on that link are ended).
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use bgp_core::rib::{Connected, ConnectedTable};
-use kernel::InterfaceMonitor;
 use kernel::links::{Snapshot, went_down_and_up};
+use kernel::{InterfaceMonitor, MeddlingMonitor};
 use net_types::Prefix;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
@@ -45,14 +45,37 @@ pub fn run(
         if !down.is_empty() || !up.is_empty() {
             info!(down = names(&down, &last), up = names(&up, &next), "links changed");
         }
-        table.send_replace(Arc::new(connected(&next)));
+        // The FIB first: it is one message there, and a whole decision at the RIB's.
         if let Some(fib) = fib {
-            let _ = fib.send(FibInput::LinksChanged(down.clone()));
+            let _ = fib.send(FibInput::LinksChanged { down: down.clone(), up });
         }
+        table.send_replace(Arc::new(connected(&next)));
         if !down.is_empty() {
             let _ = supervisor.blocking_send(SupervisorInput::InterfacesDown(down.into()));
         }
         last = next;
+    }
+}
+
+/// Between two notices to the FIB thread of what others did: a burst is one.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells the FIB thread when somebody changes objects or routes of ours, until it is gone.
+pub fn watch_meddling(mut monitor: MeddlingMonitor, fib: &SyncSender<FibInput>) {
+    loop {
+        match monitor.next(TURN) {
+            Ok(Some(meddled)) => {
+                if fib.send(FibInput::Meddled(meddled)).is_err() {
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
+            Ok(None) => {}
+            Err(e) => {
+                error!("next-hop objects cannot be watched: {e}");
+                std::thread::sleep(TURN);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod announcements;
 pub mod config;
 pub mod directory;
 pub mod fib_task;
+pub mod hold_up;
 pub mod ifmon;
 pub mod ipam_client;
 pub mod messages;

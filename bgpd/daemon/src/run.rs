@@ -16,9 +16,9 @@ use daemonbase::privileges::{ROUTING, drop_privileges, nice};
 use daemonbase::signals::{Signal, Signals};
 use daemonbase::state::StateDir;
 use daemonbase::{Clock, exit, logging, notify};
-use kernel::{FibConfig, FibSync, InterfaceMonitor, Netlink};
+use kernel::{FibConfig, FibSync, InterfaceMonitor, MeddlingMonitor, Netlink};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::directory::Directory;
@@ -73,7 +73,8 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     let ahead = nice(FIB_NICE);
     drop_privileges(ROUTING)?;
     let (interfaces, monitor) = InterfaceMonitor::open()?;
-    let fib = open_fib(&config)?;
+    let mut fib = open_fib(&config)?;
+    let meddling = fib.as_mut().map(|fib| MeddlingMonitor::open(&kernel_config(&config), fib.kernel_mut().port()));
     let keep = config.neighbors.values().map(|n| n.gr_restart_time).max().unwrap_or(0);
     let restarting = match &fib {
         Some(fib) => !fib.is_empty(),
@@ -101,7 +102,8 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         let (inputs, receiver) = std_mpsc::sync_channel(FIB_QUEUE);
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (counter, rib) = (in_flight.clone(), rib_tx.clone());
-        thread("fib", move || fib_task::run(fib, &receiver, &counter, &rib));
+        let hold_up = config.fib.hold_up;
+        thread("fib", move || fib_task::run(fib, &receiver, &counter, &rib, hold_up));
         FibLink { inputs, in_flight }
     });
     if ahead {
@@ -120,6 +122,12 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         Ok(runtime) => runtime.block_on(rib_task::run(rib)),
         Err(e) => error!("the RIB has no runtime: {e}"),
     });
+    if let (Some(fib), Some(monitor)) = (fib_inputs.clone(), meddling) {
+        match monitor {
+            Ok(monitor) => thread("meddling", move || ifmon::watch_meddling(monitor, &fib)),
+            Err(e) => warn!("{e}; what others do to our routes is found by the next full pass"),
+        }
+    }
     let (fib_too, supervisor_too) = (fib_inputs.clone(), supervisor_tx.clone());
     thread("interfaces", move || {
         ifmon::run(interfaces, monitor, &interfaces_tx, fib_too.as_ref(), &supervisor_too);
@@ -169,15 +177,15 @@ fn open_fib(config: &Config) -> anyhow::Result<Option<FibSync<Netlink>>> {
     if !config.fib.enabled {
         return Ok(None);
     }
-    let fib = FibConfig {
-        rtproto: config.fib.rtproto,
-        table: config.fib.table,
-        metric: config.fib.metric,
-        ..FibConfig::default()
-    };
+    let fib = kernel_config(config);
     let why = "the kernel's table cannot be used; run as root or with CAP_NET_ADMIN, or set [fib] enabled = false";
     let kernel = Netlink::open(fib).context(why)?;
     Ok(Some(FibSync::begin(kernel, fib).context(why)?))
+}
+
+fn kernel_config(config: &Config) -> FibConfig {
+    let (rtproto, table, metric) = (config.fib.rtproto, config.fib.table, config.fib.metric);
+    FibConfig { rtproto, table, metric, ..FibConfig::default() }
 }
 
 fn thread(name: &'static str, body: impl FnOnce() + Send + 'static) {

@@ -41,6 +41,14 @@ pub(super) fn check(source: Source<'_>, raw: schema::File) -> Result<Config> {
             None => 254,
         },
         metric: fib.metric.map_or(512, Spanned::into_inner),
+        hold_up: match fib.hold_up {
+            Some(s) if *s.get_ref() > 60 => {
+                let what = format!("a hold-up of {} s keeps a link that works idle", s.get_ref());
+                return Err(source.error(&s.span(), Rule::BadValue, what, "choose 0 to 60 seconds, such as 2"));
+            }
+            Some(s) => Duration::from_secs(s.into_inner().into()),
+            None => Duration::from_secs(2),
+        },
     };
     let bgp = bgp.into_inner();
     let (listen, listen_lines) = listen(source, &bgp)?;

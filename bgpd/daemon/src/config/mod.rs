@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bgp_core::config::{NeighborConfig, SpeakerConfig};
 use net_types::Prefix;
@@ -85,6 +86,8 @@ pub struct FibConfig {
     pub table: u32,
     /// Route priority.
     pub metric: u32,
+    /// How long a link that came back is watched before it carries traffic that has another way.
+    pub hold_up: Duration,
 }
 
 /// `[ipam]`.

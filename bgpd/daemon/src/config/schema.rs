@@ -69,6 +69,7 @@ pub(super) struct Fib {
     pub(super) rtproto: Key<u8>,
     pub(super) table: Key<u32>,
     pub(super) metric: Key<u32>,
+    pub(super) hold_up: Key<u16>,
 }
 
 #[derive(Deserialize, Debug)]
