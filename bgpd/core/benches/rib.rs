@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bgp_core::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
+use bgp_core::config::{Ducts, Multipath, NeighborConfig, PolicyMode, Relation, SpeakerConfig};
 use bgp_core::policy::SessionFacts;
 use bgp_core::policy::import::Arrival;
 use bgp_core::rib::decision::{KeySource, PathKey, decide};
@@ -90,6 +90,8 @@ fn speaker() -> SpeakerConfig {
         cluster_id: None,
         selection_deferral: Duration::ZERO,
         wait_for_fib: false,
+        ducts: Ducts::default(),
+        multipath: Multipath::default(),
     }
 }
 

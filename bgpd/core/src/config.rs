@@ -29,6 +29,45 @@ pub struct SpeakerConfig {
     pub selection_deferral: Duration,
     /// A route may be announced only after the kernel holds it.
     pub wait_for_fib: bool,
+    /// What is cut together.
+    pub ducts: Ducts,
+    /// Paths used beside the best one.
+    pub multipath: Multipath,
+}
+
+/// Interfaces whose fibres lie in one duct. An interface in none has a fate of its own.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Ducts(BTreeMap<String, String>);
+
+impl Ducts {
+    /// The named interface lies in the named duct from now on; the duct it lay in before.
+    pub fn insert(&mut self, interface: String, duct: String) -> Option<String> {
+        self.0.insert(interface, duct)
+    }
+
+    /// The duct of an interface.
+    pub fn of(&self, interface: &str) -> Option<&str> {
+        self.0.get(interface).map(String::as_str)
+    }
+}
+
+/// How many equal paths are used at a time; what is announced is the best one alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Multipath {
+    /// Learned over eBGP; 1: the best one.
+    pub ebgp: NonZeroU16,
+    /// Learned over iBGP; the two are not mixed.
+    pub ibgp: NonZeroU16,
+    /// AS paths need to be of one length only, not the same.
+    pub relax_as_path: bool,
+    /// Shares by the link bandwidth community, where all paths have one.
+    pub link_bandwidth: bool,
+}
+
+impl Default for Multipath {
+    fn default() -> Multipath {
+        Multipath { ebgp: NonZeroU16::MIN, ibgp: NonZeroU16::MIN, relax_as_path: false, link_bandwidth: false }
+    }
 }
 
 /// What a neighbour is to us. The relationship alone gives roles and filters.

@@ -8,7 +8,7 @@ use bgp_wire::{AsPath, NextHop, PathAttributes, SessionContext};
 use net_types::{Asn, Prefix, RouterId};
 
 use super::{RouteSource, SessionFacts, SourceKind};
-use crate::config::{NeighborConfig, Relation, SpeakerConfig};
+use crate::config::{Ducts, Multipath, NeighborConfig, Relation, SpeakerConfig};
 use crate::rib::PeerId;
 
 pub(crate) const OWN: Asn = Asn(64500);
@@ -52,6 +52,8 @@ pub(crate) fn speaker() -> SpeakerConfig {
         cluster_id: None,
         selection_deferral: Duration::from_secs(60),
         wait_for_fib: false,
+        ducts: Ducts::default(),
+        multipath: Multipath::default(),
     }
 }
 

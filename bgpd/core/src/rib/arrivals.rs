@@ -308,6 +308,8 @@ impl LocRib {
         }
         if matters {
             self.decide(id, buried.best || was_best);
+        } else {
+            self.others_changed(id);
         }
         self.count_gone(&path);
     }

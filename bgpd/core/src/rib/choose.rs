@@ -7,7 +7,6 @@
 //! a path that tied, takes a look at all paths of the destination.
 
 use super::decision::{self, Joined, PathKey};
-use super::fib::TargetId;
 use super::ids::{AttrId, DestId};
 use super::loc_rib::LocRib;
 use super::next_hop::Unresolved;
@@ -15,6 +14,7 @@ use super::out::{Offer, OfferedPath};
 use super::paths::Path;
 use super::peers::ANNOUNCED;
 use super::sources::SourceId;
+use super::targets::TargetId;
 use super::types::{FibState, PeerId};
 use super::verdicts::{RuleId, Verdict};
 
@@ -32,12 +32,12 @@ pub(super) enum Unusable {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usable {
     /// Steps 1 to 4 as one number, of which less is better.
-    rank: u64,
-    set: AttrId,
+    pub(super) rank: u64,
+    pub(super) set: AttrId,
     /// Step 7.
     cost: u32,
-    /// What the kernel should hold for it; of a route of our own: see [`LocRib::own_target`].
-    target: Option<TargetId>,
+    /// The next hop that the kernel should hold for it; of a route of our own: see [`LocRib::own_target`].
+    pub(super) target: Option<TargetId>,
     local: bool,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Buried {
 }
 
 impl LocRib {
-    fn usable(&self, verdict: Verdict, source: SourceId) -> Result<Usable, Unusable> {
+    pub(super) fn usable(&self, verdict: Verdict, source: SourceId) -> Result<Usable, Unusable> {
         let set = self.verdicts.post(verdict).map_err(|rule| rule.map_or(Unusable::Gone, Unusable::Refused))?;
         let (generation, _) = self.sources.resolve(source).filter(|(g, _)| !g.dead).ok_or(Unusable::Gone)?;
         let head = self.pool.head(set).ok_or(Unusable::Gone)?;
@@ -87,7 +87,7 @@ impl LocRib {
         self.key_of(&usable, path.source).ok_or(Unusable::Gone)
     }
 
-    fn key_of(&self, usable: &Usable, source: SourceId) -> Option<PathKey> {
+    pub(super) fn key_of(&self, usable: &Usable, source: SourceId) -> Option<PathKey> {
         let (generation, path_id) = self.sources.resolve(source)?;
         let head = self.pool.head(usable.set)?;
         let (source, local_as) = (generation.key, self.speaker.local_as);
@@ -169,7 +169,9 @@ impl LocRib {
         {
             match self.duel(new, best, last) {
                 Joined::Wins => return self.crown(id, new.usable.map(|usable| (at, usable)), false),
-                Joined::Loses => return,
+                // It may still be the one that takes over, or have been.
+                Joined::Loses if old.is_none() && new.usable.is_none() => return,
+                Joined::Loses => return self.others_changed(id),
                 Joined::Open => {}
             }
         }
@@ -212,19 +214,23 @@ impl LocRib {
                 tied.push((at, usable, path.source));
             }
         }
-        let best = if tied.len() > 1 {
-            let mut keys = std::mem::take(&mut self.keys);
-            keys.clear();
-            keys.extend(tied.iter().filter_map(|(_, usable, source)| self.key_of(usable, *source)));
-            let best = decision::best_of_tied(&keys);
-            self.keys = keys;
-            best
-        } else {
-            Some(0)
-        };
+        let best = self.best_of_tied(&tied);
         let winner = best.and_then(|b| tied.get(b)).map(|(at, usable, _)| (*at, *usable));
         self.tied = tied;
         winner
+    }
+
+    /// The winner among paths that tie at steps 1 to 4.
+    pub(super) fn best_of_tied(&mut self, tied: &[(usize, Usable, SourceId)]) -> Option<usize> {
+        if tied.len() < 2 {
+            return (!tied.is_empty()).then_some(0);
+        }
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.clear();
+        keys.extend(tied.iter().filter_map(|(_, usable, source)| self.key_of(usable, *source)));
+        let best = decision::best_of_tied(&keys);
+        self.keys = keys;
+        best
     }
 
     /// Makes the path at a place the best one, or none; what follows for the FIB and for export.
@@ -242,9 +248,16 @@ impl LocRib {
             std::mem::swap(path, &mut slot.first);
         }
         slot.set_has_best(best.is_some());
-        self.fib.want(id, slot, target);
-        if slot.is_idle() && !slot.note() {
-            self.idle.push(id);
+        match (winner, target) {
+            (Some((_, usable)), Some(alone)) if slot.extra > 0 && self.fib.has_kernel() && !usable.local => {
+                self.want_beside_others(id, &usable, alone);
+            }
+            _ => {
+                self.fib.want(id, slot, target);
+                if slot.is_idle() && !slot.note() {
+                    self.idle.push(id);
+                }
+            }
         }
         if touched || if best == Some(0) { !had } else { had || best.is_some() } {
             self.changed.push(id);

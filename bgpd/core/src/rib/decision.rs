@@ -328,6 +328,17 @@ pub fn best_of_tied(keys: &[PathKey]) -> Option<usize> {
     left.min_by_key(|(_, key)| key.after_med()).map(|(at, _)| at)
 }
 
+/// Among paths that tie at steps 1 to 4 those that steps 5 to 7 leave, in the order of the others: the winner first, then who
+/// is as good up to the interior cost.
+pub fn equals_of_tied(keys: &[PathKey]) -> Vec<usize> {
+    let mut lost = Vec::new();
+    decide(keys, &mut lost);
+    let left = lost.iter().enumerate().filter(|(_, lost)| lost.is_some_and(|step| step > Step::InteriorCost));
+    let mut equals: Vec<usize> = left.map(|(at, _)| at).collect();
+    equals.sort_by_key(|at| keys.get(*at).map(PathKey::after_med));
+    equals
+}
+
 /// The order of preference: the winner, then the winner among the rest, and so on. For people; quadratic.
 pub fn rank(keys: &[PathKey]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..keys.len()).collect();

@@ -10,7 +10,10 @@ use super::ids::DestId;
 use super::loc_rib::LocRib;
 use super::out::Offer;
 use super::paths::Path;
-use super::types::{ExplainedPath, ExplainedRoute, FibState, FibTarget, Outcome, PeerId, ResolvedNextHop};
+use super::types::{
+    Backup, ExplainedPath, ExplainedRoute, FibState, FibTarget, Outcome, PeerId, ResolvedNextHop, RouteEntry,
+    WeightedNextHop,
+};
 use super::verdicts::RuleId;
 use crate::policy::{self, ExplainStep, Refusal};
 
@@ -31,15 +34,19 @@ impl Rib {
         let keys: Vec<PathKey> = usable.iter().map(|(_, k)| *k).collect();
         let mut lost = Vec::new();
         let best = decision::decide(&keys, &mut lost);
-        let mut paths = Vec::new();
+        let target = self.loc.table.get(id)?.target.and_then(|t| self.loc.fib.targets.get(t));
+        let (mut paths, mut taken) = (Vec::new(), Vec::new());
         for at in decision::rank(&keys) {
             let (Some((path, key)), Some(best)) = (usable.get(at), best) else { continue };
             let step = lost.get(at).copied().flatten().unwrap_or(Step::Best);
             let against = keys.get(decision::lost_against(&keys, &lost, at, best));
             let is_best = step == Step::Best;
+            let route = self.entry(id, path, false)?;
+            let outcome = if is_best { Outcome::Best } else { self.outcome(target, &route, &taken) };
+            taken.extend(route.resolved.iter().copied());
             paths.push(ExplainedPath {
-                route: self.entry(id, path, false)?,
-                outcome: if is_best { Outcome::Best } else { Outcome::Lost },
+                route,
+                outcome,
                 step: if is_best { String::new() } else { step.to_string() },
                 this_value: key.value(step),
                 best_value: if is_best { String::new() } else { against.map_or(String::new(), |k| k.value(step)) },
@@ -79,16 +86,44 @@ impl Rib {
         };
         let what = match target {
             FibTarget::Discard => "discard (an announced prefix of our own)".to_owned(),
-            FibTarget::NextHops(hops) => {
-                let hops: Vec<String> = hops.iter().map(|h| self.hop_text(h)).collect();
-                format!("forward via {}", hops.join(", "))
-            }
+            FibTarget::Forward { active, .. } => self.forward_text(active, self.loc.backup(target)),
         };
         match slot.fib_state() {
             FibState::Installed => format!("the kernel has it: {what}"),
             FibState::Pending => format!("waits for the kernel: {what}"),
             FibState::Failed => format!("the kernel refused it ({}): {what}", self.loc.fib.error(id)),
             FibState::NotWanted => what,
+        }
+    }
+
+    fn forward_text(&self, active: &[WeightedNextHop], backup: Option<Backup>) -> String {
+        let even = active.iter().all(|m| m.weight == 1);
+        let member = |m: &WeightedNextHop| match even {
+            true => self.hop_text(&m.hop),
+            false => format!("{} weight {}", self.hop_text(&m.hop), m.weight),
+        };
+        let active: Vec<String> = active.iter().map(member).collect();
+        let backup = backup.map_or_else(String::new, |b| {
+            let why = match b.shared_fate.as_str() {
+                "" => "the best of the paths with another next hop and another fate".to_owned(),
+                shared => format!("{shared}; there is no path with another fate"),
+            };
+            format!("; backup: {} ({why})", self.hop_text(&b.hop))
+        });
+        format!("forward via {}{backup}", active.join(", "))
+    }
+
+    /// How a path that is not the best fares in the kernel. `taken`: the next hops of better paths.
+    fn outcome(&self, target: Option<&FibTarget>, route: &RouteEntry, taken: &[ResolvedNextHop]) -> Outcome {
+        let (Some(target), Some(hop)) = (target, route.resolved.first()) else { return Outcome::Lost };
+        if taken.contains(hop) {
+            Outcome::Lost
+        } else if target.active().iter().any(|m| m.hop == *hop) {
+            Outcome::Multipath
+        } else if target.backup() == Some(*hop) {
+            Outcome::Backup
+        } else {
+            Outcome::Lost
         }
     }
 
@@ -126,8 +161,7 @@ impl Rib {
 
     /// A next hop with its interface's name, or its number where the interface is gone.
     fn hop_text(&self, hop: &ResolvedNextHop) -> String {
-        let row = self.loc.connected_table.iter().find(|c| c.ifindex == hop.ifindex);
-        let dev = row.map_or_else(|| format!("#{}", hop.ifindex), |c| c.ifname.clone());
+        let dev = self.loc.interface(hop.ifindex);
         match hop.gateway {
             Some(gateway) => format!("{gateway} dev {dev}"),
             None => format!("dev {dev}"),

@@ -1,22 +1,23 @@
 //! What the kernel should hold: one want a prefix, with the number that its confirmation must carry.
 //!
-//! A change of the best path's resolved next hops makes a new want with a new number (the cookie) and puts the destination
+//! A change of the next hops that are used makes a new want with a new number (the cookie) and puts the destination
 //! in the queue once; [`super::Rib::poll_fib`] takes the want as it is then, so a prefix that flaps ten times between two
 //! polls costs one write. A confirmation of an older want is told by its cookie and ignored. Cookies are one counter for
 //! the whole table, so that a prefix that went and came again is not confirmed by an answer to its former life; the counter
 //! comes round after 2^32 wants, which is no trouble as an answer is never that old.
 //!
-//! Where no kernel table is kept ([`FibWants::grant_all`]) a want is granted as it is made and never queued.
+//! A change of nothing but the backup is a new want too, but under the number of the old one: what the kernel forwards over
+//! is the same, so the answer to the old want is as good, and what is announced neither waits nor changes.
 //!
-//! Targets are few: each distinct one is kept once and named by a number.
+//! Where no kernel table is kept ([`FibWants::grant_all`]) a want is granted as it is made and never queued, and nobody
+//! looks for backups.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU32;
 
-use super::arena::Arena;
 use super::ids::DestId;
 use super::table::Slot;
-use super::types::{FibState, FibTarget};
+use super::targets::{TargetId, Targets};
+use super::types::FibState;
 
 /// A want's cookie as the FIB sees it: where its destination stands, and its number.
 pub(super) fn cookie(id: DestId, number: u32) -> u64 {
@@ -31,67 +32,8 @@ pub(super) fn of_cookie(cookie: u64) -> (DestId, u32) {
 /// Room of the queue that is kept once it is empty: a table's worth of wants is not held in reserve.
 const KEPT: usize = 1024;
 
-/// Names a [`FibTarget`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct TargetId(NonZeroU32);
-
-/// `None`: a free place.
-#[derive(Clone, Default, Debug)]
-struct Kept {
-    target: Option<FibTarget>,
-    refs: u32,
-}
-
-/// Each distinct target once.
-#[derive(Debug, Default)]
-pub(super) struct Targets {
-    kept: Arena<Kept>,
-    by_target: BTreeMap<FibTarget, TargetId>,
-}
-
-impl Targets {
-    fn index(id: TargetId) -> u32 {
-        id.0.get() - 1
-    }
-
-    /// The number of a target; the caller holds one reference to it.
-    pub(super) fn intern(&mut self, target: FibTarget) -> TargetId {
-        if let Some(&id) = self.by_target.get(&target) {
-            self.retain(id);
-            return id;
-        }
-        let id =
-            TargetId(NonZeroU32::MIN.saturating_add(self.kept.insert(Kept { target: Some(target.clone()), refs: 1 })));
-        self.by_target.insert(target, id);
-        id
-    }
-
-    pub(super) fn get(&self, id: TargetId) -> Option<&FibTarget> {
-        self.kept.get(Targets::index(id))?.target.as_ref()
-    }
-
-    #[inline]
-    pub(super) fn retain(&mut self, id: TargetId) {
-        if let Some(kept) = self.kept.get_mut(Targets::index(id)) {
-            kept.refs += 1;
-        }
-    }
-
-    #[inline]
-    pub(super) fn release(&mut self, id: TargetId) {
-        let Some(kept) = self.kept.get_mut(Targets::index(id)) else { return };
-        kept.refs -= 1;
-        if kept.refs == 0 {
-            if let Some(target) = kept.target.take() {
-                self.by_target.remove(&target);
-            }
-            self.kept.free(Targets::index(id));
-        }
-    }
-}
-
 /// The queue of wants and what is counted about them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FibWants {
     pub(super) targets: Targets,
     queue: VecDeque<DestId>,
@@ -114,9 +56,27 @@ pub(super) struct FibCounts {
 }
 
 impl FibWants {
+    pub(super) fn new(seed: u64) -> FibWants {
+        FibWants {
+            targets: Targets::new(seed),
+            queue: VecDeque::new(),
+            last_cookie: 0,
+            errors: BTreeMap::new(),
+            counts: [[0; 4]; 2],
+            granted: false,
+            first: None,
+        }
+    }
+
     /// No kernel table is kept.
     pub(super) fn grant_all(&mut self) {
         self.granted = true;
+    }
+
+    /// A kernel table is kept.
+    #[inline]
+    pub(super) fn has_kernel(&self) -> bool {
+        !self.granted
     }
 
     /// Wants `target` for a destination from now on.
@@ -124,6 +84,10 @@ impl FibWants {
         if slot.target == target {
             return;
         }
+        let backup_only = match (slot.target, target) {
+            (Some(old), Some(new)) => self.targets.active(old) == self.targets.active(new),
+            _ => false,
+        };
         if let Some(new) = target {
             self.targets.retain(new);
         }
@@ -131,6 +95,10 @@ impl FibWants {
             self.targets.release(old);
         }
         slot.target = target;
+        if backup_only {
+            // Whatever the state is, it is that of the next hops in use.
+            return self.enqueue(id, slot);
+        }
         let state = match target {
             None => FibState::NotWanted,
             Some(_) if self.granted => FibState::Installed,
@@ -142,7 +110,13 @@ impl FibWants {
         slot.cookie = self.last_cookie;
         if self.granted {
             slot.set_handed_out(target.is_some());
-        } else if !slot.is_queued() {
+        } else {
+            self.enqueue(id, slot);
+        }
+    }
+
+    fn enqueue(&mut self, id: DestId, slot: &mut Slot) {
+        if !slot.is_queued() {
             slot.set_queued(true);
             self.queue.push_back(id);
         }

@@ -18,15 +18,17 @@ use super::arrivals::Tally;
 use super::attributes::AttrPool;
 use super::choose::Usable;
 use super::decision::PathKey;
-use super::fib::{FibWants, TargetId};
+use super::fate::Fates;
+use super::fib::FibWants;
 use super::ids::{AttrId, DestId};
-use super::next_hop::{ConnectedIndex, NextHopId, NextHopKey, NextHopTable, Reachability, needs_link};
+use super::next_hop::{ConnectedIndex, NextHopId, NextHopKey, NextHopTable, Reachability, Unresolved, needs_link};
 use super::paths::{Blocks, Path};
 use super::peers::{Identities, Peer, PerFamily, Session, local_key};
 use super::sources::{GenerationId, SourceId, Sources};
 use super::sweep::{Job, Sweep};
 use super::table::Table;
-use super::types::{Connected, FibTarget, PeerId};
+use super::targets::TargetId;
+use super::types::{Connected, HopEvent, PeerId};
 use super::verdicts::{Verdict, Verdicts};
 use crate::config::SpeakerConfig;
 
@@ -45,6 +47,8 @@ pub(super) struct LocRib {
     pub(super) connected_table: Vec<Connected>,
     pub(super) connected: ConnectedIndex,
     pub(super) fib: FibWants,
+    pub(super) fates: Fates,
+    pub(super) hop_events: VecDeque<HopEvent>,
     /// Destinations with a path.
     pub(super) prefixes: PerFamily<usize>,
     /// Routes that begin here, with their Path Identifier, and the generations they are of.
@@ -81,8 +85,8 @@ pub(super) struct LocRib {
 
 impl LocRib {
     pub(super) fn new(speaker: SpeakerConfig, seed: u64, deferred: bool) -> LocRib {
-        let mut fib = FibWants::default();
-        let discard = fib.targets.intern(FibTarget::Discard);
+        let mut fib = FibWants::new(seed);
+        let discard = fib.targets.discard();
         let mut sources = Sources::new(seed);
         let key = local_key(speaker.router_id);
         let local = PerFamily::new(sources.begin(key, 0, true), sources.begin(key, 0, false));
@@ -99,6 +103,8 @@ impl LocRib {
             connected_table: Vec::new(),
             connected: ConnectedIndex::default(),
             fib,
+            fates: Fates::default(),
+            hop_events: VecDeque::new(),
             prefixes: PerFamily::default(),
             originated: BTreeSet::new(),
             local,
@@ -128,6 +134,15 @@ impl LocRib {
         let key = local_key(speaker.router_id);
         self.sources.all_mut().filter(|g| g.peer() == PeerId::LOCAL).for_each(|g| g.key = key);
         self.speaker = speaker;
+        self.take_fates();
+    }
+
+    /// Looks up again what is lost together; what follows from a change is owed.
+    fn take_fates(&mut self) {
+        self.fates.take(&self.speaker.ducts, &self.connected_table);
+        if self.fib.targets.set_fates(|ifindex| self.fates.get(ifindex)) {
+            self.owe(Job::DecideAll);
+        }
     }
 
     /// How a next hop learned on `session` may be reached.
@@ -148,6 +163,7 @@ impl LocRib {
             if let Some(entry) = self.next_hops.get_mut(next_hop) {
                 entry.state = state;
             }
+            self.tell_hop(&key, Err(Unresolved::NoRoute), state);
         }
         let (id, new) = self.pool.intern(attributes, next_hop);
         if new {
@@ -220,6 +236,7 @@ impl LocRib {
         let changed: BTreeSet<Prefix> = both.filter(|p| index.has(p) != self.connected.has(p)).copied().collect();
         self.connected = index;
         self.connected_table = table;
+        self.take_fates();
         for id in changed.iter().filter_map(|p| self.table.find(p)).collect::<Vec<_>>() {
             self.decide(id, false);
         }

@@ -3,16 +3,16 @@
 //!
 //! The way of a route: [`Rib::update`] puts the attribute set into the pool (`attributes`), asks import policy once about
 //! it (`judge`), and each NLRI into the table as a path of twelve octets that names both -> [`decision`] picks the best
-//! usable path (`choose`) -> its resolved next hop becomes a want ([`Rib::poll_fib`]) -> once the kernel has it
+//! usable path (`choose`) -> its resolved next hop, with others beside it and a backup (`backup`), becomes a want ([`Rib::poll_fib`]) -> once the kernel has it
 //! ([`Rib::fib_result`]) the prefix is marked in [`out`] -> a neighbour whose socket has room pulls its UPDATEs
 //! ([`Rib::next_updates`]).
 //!
 //! Rooms: storage (`arena`, `index`, `octets`, `ids`, `table`, `paths`, `attributes`, `verdicts`, `sources`), `loc_rib`
-//! (the tables together), `arrivals` (paths in and out), `choose`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
-//! (routes of our own), `fib` (wants), `graceful` (RFC 4724, RFC 7313), `peers`, `query`, `explain` and `memory` (plain
+//! (the tables together), `arrivals` (paths in and out), `choose`, `backup` and `fate`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
+//! (routes of our own), `fib` and `targets` (wants), `graceful` (RFC 4724, RFC 7313), `peers`, `query`, `explain` and `memory` (plain
 //! structs for people), [`out`] (Adj-RIB-Out).
 //!
-//! After any call the owner drains [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
+//! After any call the owner drains [`Rib::poll_hop_event`], [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
 //! [`Rib::handle_timeout`] at [`Rib::poll_timeout`]. Between calls, as long as it has something to do, it gives
 //! [`Rib::work`] its turn: nothing that is about the whole table happens in any other call, so none takes longer the more
 //! routes there are. When it has nothing else to do, it calls [`Rib::tidy`].
@@ -29,9 +29,11 @@
 mod arena;
 mod arrivals;
 mod attributes;
+mod backup;
 mod choose;
 pub mod decision;
 mod explain;
+mod fate;
 mod fib;
 mod graceful;
 mod hash;
@@ -52,6 +54,7 @@ mod resolve;
 mod sources;
 mod sweep;
 mod table;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -64,19 +67,19 @@ use bgp_wire::{RouteRefresh, RouteRefreshSubtype, Update};
 use net_types::{Family, Monotime, Prefix};
 
 use crate::config::{NeighborConfig, SpeakerConfig};
-use fib::TargetId;
 use loc_rib::LocRib;
 use out::{AdjRibOut, Outgoing};
 use peers::{Peer, Session};
 use sweep::Job;
+use targets::TargetId;
 
 pub use ids::{AttrId, DestId};
 pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
-    Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibBatch, FibEntry, FibState, FibTarget,
-    FibWant, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo, ResolvedNextHop,
-    Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable,
+    Backup, Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibBatch, FibEntry, FibState,
+    FibTarget, FibWant, HopEvent, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo,
+    ResolvedNextHop, Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable, WeightedNextHop,
 };
 
 /// Destinations that one [`Rib::work`] looks at.
@@ -134,8 +137,16 @@ impl Rib {
     /// The speaker's configuration changed: everything is judged and decided again, and only what comes out differently
     /// is written or sent.
     pub fn set_speaker(&mut self, now: Monotime, speaker: SpeakerConfig) {
-        if *self.loc.speaker == speaker {
+        let old = Arc::clone(&self.loc.speaker);
+        if *old == speaker {
             return;
+        }
+        let wants_only = SpeakerConfig { ducts: speaker.ducts.clone(), multipath: speaker.multipath, ..(*old).clone() };
+        if wants_only == speaker {
+            // Which path is the best, and what is announced, does not depend on these.
+            self.loc.take_speaker(Arc::new(speaker));
+            self.loc.owe(Job::DecideAll);
+            return self.flush(now);
         }
         self.loc.take_speaker(Arc::new(speaker));
         for peer in self.loc.peers.keys().copied().collect::<Vec<_>>() {
@@ -336,6 +347,11 @@ impl Rib {
         batch
     }
 
+    /// News of a next hop that is looked up over routes, for the kernel before any want.
+    pub fn poll_hop_event(&mut self) -> Option<HopEvent> {
+        self.loc.hop_events.pop_front()
+    }
+
     /// No kernel table is kept: from now on, before the first neighbour, every want is granted where it is made, and
     /// [`Rib::poll_fib`] has none to hand out.
     pub fn without_kernel(&mut self) {
@@ -396,6 +412,10 @@ impl Rib {
 
     /// The end of every call: looks whether a deferral is over, hands marks to the outbound side.
     fn flush(&mut self, now: Monotime) {
+        if self.loc.sources.take_died() {
+            self.loc.unsettle_routed();
+            self.loc.settle(true);
+        }
         self.check_deferral(now);
         self.poll_swept();
         self.mark_changed();

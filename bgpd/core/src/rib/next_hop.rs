@@ -24,8 +24,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use bgp_wire::NextHop;
 use net_types::Prefix;
 
-use super::fib::TargetId;
 use super::hash::FoldState;
+use super::targets::TargetId;
 use super::types::{Connected, ResolvedNextHop};
 
 /// Routes looked through before giving up.
@@ -257,6 +257,31 @@ impl NextHopTable {
         into.extend(within.flat_map(|(_, ids)| ids.iter().copied()).filter(recursive));
     }
 
+    /// Entries that are looked up through a route of `via`.
+    pub(super) fn through(&self, via: NextHopId) -> Vec<NextHopId> {
+        self.looked_through(|of| of == via)
+    }
+
+    /// Entries that are looked up through a route.
+    pub(super) fn routed(&self) -> Vec<NextHopId> {
+        self.looked_through(|_| true)
+    }
+
+    fn looked_through(&self, which: impl Fn(NextHopId) -> bool) -> Vec<NextHopId> {
+        if !self.has_recursive() {
+            return Vec::new();
+        }
+        let is = |e: &NextHopEntry| e.state.ok().and_then(|r| r.via).is_some_and(&which);
+        let all = (0..).map(NextHopId).zip(&self.entries);
+        all.filter(|(_, e)| e.as_ref().is_some_and(is)).map(|(id, _)| id).collect()
+    }
+
+    /// True if an entry of this address leads to `target`.
+    pub(super) fn leads_to(&self, address: IpAddr, target: TargetId) -> bool {
+        let mut of = self.by_address.get(&address).into_iter().flatten().filter_map(|id| self.get(*id));
+        of.any(|e| e.state.is_ok_and(|r| r.target == Some(target)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -356,19 +381,19 @@ impl ConnectedIndex {
                 return Err(Unresolved::OwnAddress);
             }
             let ifindex = link.ok_or(Unresolved::NoLink)?;
-            return Ok(Some((128, ResolvedNextHop { gateway: Some(address), ifindex })));
+            return Ok(Some((128, ResolvedNextHop { gateway: Some(address), ifindex, through: None })));
         }
         if self.is_own(address) {
             return Err(Unresolved::OwnAddress);
         }
         if let Some((subnet, ifindex)) = self.longest_match(address) {
-            return Ok(Some((subnet.len(), ResolvedNextHop { gateway: Some(address), ifindex })));
+            return Ok(Some((subnet.len(), ResolvedNextHop { gateway: Some(address), ifindex, through: None })));
         }
         // RFC 2545 §3: the link-local address is there because we share the link with the next hop.
         if let (NextHop::V6 { link_local: Some(link_local), .. }, Some(ifindex)) = (key.next_hop, link)
             && !self.is_own(IpAddr::V6(link_local))
         {
-            return Ok(Some((128, ResolvedNextHop { gateway: Some(IpAddr::V6(link_local)), ifindex })));
+            return Ok(Some((128, ResolvedNextHop { gateway: Some(IpAddr::V6(link_local)), ifindex, through: None })));
         }
         Ok(None)
     }

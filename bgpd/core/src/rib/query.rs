@@ -11,8 +11,8 @@ use super::choose::Unusable;
 use super::ids::DestId;
 use super::paths::Path;
 use super::types::{
-    FamilyCounts, FibEntry, FibState, FibTarget, ListingCursor, NeighborFamilyCounts, PeerId, ResolvedNextHop,
-    RibSummary, RouteEntry, RouteFilter, RouteTable,
+    FamilyCounts, FibEntry, FibState, ListingCursor, NeighborFamilyCounts, PeerId, RibSummary, RouteEntry, RouteFilter,
+    RouteTable,
 };
 use super::{Rib, decision, origin};
 use crate::policy::SourceKind;
@@ -163,7 +163,7 @@ impl Rib {
         let (pre, post) = (self.loc.verdicts.pre(path.verdict)?, self.loc.verdicts.post(path.verdict));
         let next_hop = self.loc.next_hops.get(self.loc.pool.head(pre)?.next_hop());
         let resolved = match next_hop.map(|e| e.state) {
-            Some(Ok(r)) => r.target.and_then(|t| self.loc.fib.targets.get(t)).map_or(Vec::new(), hops),
+            Some(Ok(r)) => r.target.and_then(|t| self.loc.fib.targets.hop_of(t)).into_iter().collect(),
             _ => Vec::new(),
         };
         let reason = match self.loc.key(path) {
@@ -172,6 +172,7 @@ impl Rib {
         };
         let set = if before_policy { pre } else { post.unwrap_or(pre) };
         let best = slot.best() == Some(path);
+        let target = slot.target.filter(|_| best).and_then(|t| self.loc.fib.targets.get(t));
         Some(RouteEntry {
             prefix,
             path_id: self.loc.has_path_ids(generation.peer(), prefix.family()).then_some(path_id),
@@ -184,6 +185,7 @@ impl Rib {
             accepted: post.is_ok(),
             reason,
             resolved,
+            backup: target.and_then(|t| self.loc.backup(t)),
             fib: if best { slot.fib_state() } else { FibState::NotWanted },
             received: Monotime::from_secs(u64::from(path.received)),
         })
@@ -213,6 +215,7 @@ impl Rib {
             accepted: true,
             reason: String::new(),
             resolved: Vec::new(),
+            backup: None,
             fib: slot.map_or(FibState::NotWanted, |s| s.fib_state()),
             received: path.map_or(Monotime::ZERO, |p| Monotime::from_secs(u64::from(p.received))),
         }
@@ -242,19 +245,14 @@ impl Rib {
     pub fn fib_entry(&self, prefix: &Prefix) -> Option<FibEntry> {
         let id = self.loc.table.find(prefix)?;
         let slot = self.loc.table.get(id)?;
+        let target = self.loc.fib.targets.get(slot.target?)?;
         Some(FibEntry {
             prefix: *prefix,
-            target: self.loc.fib.targets.get(slot.target?)?.clone(),
+            target: target.clone(),
+            backup: self.loc.backup(target),
             state: slot.fib_state(),
             error: self.loc.fib.error(id).to_owned(),
             cookie: u64::from(slot.cookie),
         })
-    }
-}
-
-fn hops(target: &FibTarget) -> Vec<ResolvedNextHop> {
-    match target {
-        FibTarget::NextHops(hops) => hops.clone(),
-        FibTarget::Discard => Vec::new(),
     }
 }

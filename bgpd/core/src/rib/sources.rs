@@ -98,6 +98,8 @@ pub(super) struct Sources {
     by_path_id: HashMap<(GenerationId, u32), SourceId, FoldState>,
     /// Dead generations, paths left or not.
     dead: usize,
+    /// One died since this was last asked for.
+    died: bool,
     purged: Vec<Purged>,
 }
 
@@ -108,6 +110,7 @@ impl Sources {
             sources: Arena::default(),
             by_path_id: HashMap::with_hasher(FoldState::new(seed)),
             dead: 0,
+            died: false,
             purged: Vec::new(),
         }
     }
@@ -197,7 +200,13 @@ impl Sources {
         (generation.current, generation.dead) = (false, true);
         generation.purge = why.map(|why| (generation.paths, why));
         self.dead += 1;
+        self.died = true;
         self.tidy(id);
+    }
+
+    /// A generation died since this was last called.
+    pub(super) fn take_died(&mut self) -> bool {
+        std::mem::take(&mut self.died)
     }
 
     /// Generations that wait to be swept out.

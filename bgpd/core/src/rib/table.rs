@@ -9,11 +9,11 @@
 use net_types::Prefix;
 
 use super::arena::Arena;
-use super::fib::TargetId;
 use super::hash::FoldState;
 use super::ids::DestId;
 use super::index::Index;
 use super::paths::{BlockId, Path};
+use super::targets::TargetId;
 use super::types::FibState;
 
 const LIVE: u8 = 1;

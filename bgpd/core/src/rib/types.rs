@@ -96,15 +96,67 @@ pub struct ResolvedNextHop {
     pub gateway: Option<IpAddr>,
     /// The link.
     pub ifindex: u32,
+    /// The BGP next hop, where it was looked up over a route: what leads over it moves with it, another of the same gateway
+    /// does not ([`HopEvent`]). `None`: the gateway is the BGP next hop.
+    pub through: Option<IpAddr>,
+}
+
+/// A next hop in use with its share of the traffic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WeightedNextHop {
+    /// The next hop.
+    pub hop: ResolvedNextHop,
+    /// Its share, from 1 to 256.
+    pub weight: u16,
 }
 
 /// What the kernel should hold for one prefix.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FibTarget {
-    /// Forward over one of these (one today; the list is room for multipath). Sorted, never empty.
-    NextHops(Vec<ResolvedNextHop>),
+    /// Forward.
+    Forward {
+        /// Over these: the best path's, with multipath those of equal paths too. Sorted, distinct, never empty.
+        active: Vec<WeightedNextHop>,
+        /// Over this one once all of those are lost; none of them.
+        backup: Option<ResolvedNextHop>,
+    },
     /// Drop what no more specific route takes: an announced own prefix.
     Discard,
+}
+
+impl FibTarget {
+    /// The next hops in use; none: discard.
+    pub fn active(&self) -> &[WeightedNextHop] {
+        match self {
+            FibTarget::Forward { active, .. } => active,
+            FibTarget::Discard => &[],
+        }
+    }
+
+    /// The next hop that takes over.
+    pub fn backup(&self) -> Option<ResolvedNextHop> {
+        match self {
+            FibTarget::Forward { backup, .. } => *backup,
+            FibTarget::Discard => None,
+        }
+    }
+}
+
+/// News of a next hop that is looked up over routes ([`ResolvedNextHop::through`]), told before the prefixes behind it are
+/// looked at, however many they are. In the order in which it happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HopEvent {
+    /// It leads nowhere any more.
+    Lost(ResolvedNextHop),
+    /// It leads elsewhere: what forwarded over the one is to forward over the other.
+    Moved {
+        /// Where it led.
+        from: ResolvedNextHop,
+        /// Where it leads; [`ResolvedNextHop::through`] is `None` if it is on a link of ours now.
+        to: ResolvedNextHop,
+    },
+    /// It leads somewhere after it led nowhere, or is new.
+    Returned(ResolvedNextHop),
 }
 
 /// One want for the FIB, of a [`FibBatch`].
@@ -299,10 +351,21 @@ pub struct RouteEntry {
     pub reason: String,
     /// Next hops after resolution; empty: unresolved or originated here.
     pub resolved: Vec<ResolvedNextHop>,
+    /// Of the best path, where a kernel table is kept: what takes over.
+    pub backup: Option<Backup>,
     /// The want of its prefix.
     pub fib: FibState,
     /// When it came.
     pub received: Monotime,
+}
+
+/// What takes over when the next hops in use are lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backup {
+    /// The next hop.
+    pub hop: ResolvedNextHop,
+    /// Why it may be lost with one in use ("same duct as the active one: north"), for want of a better; empty: another fate.
+    pub shared_fate: String,
 }
 
 /// How a path fared.
@@ -310,6 +373,10 @@ pub struct RouteEntry {
 pub enum Outcome {
     /// It is the best.
     Best,
+    /// As good as the best up to the interior cost, and used beside it.
+    Multipath,
+    /// It takes over.
+    Backup,
     /// Another is better.
     Lost,
     /// Policy keeps it out.
@@ -323,6 +390,8 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Best => "best",
+            Outcome::Multipath => "multipath",
+            Outcome::Backup => "backup",
             Outcome::Lost => "lost",
             Outcome::Refused => "refused",
             Outcome::Unusable => "unusable",
@@ -363,6 +432,8 @@ pub struct FibEntry {
     pub prefix: Prefix,
     /// What is wanted.
     pub target: FibTarget,
+    /// Its backup, with its fate.
+    pub backup: Option<Backup>,
     /// Where it stands.
     pub state: FibState,
     /// The kernel's last refusal.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_core::config::{NeighborConfig, Relation, SpeakerConfig};
+use bgp_core::config::{Ducts, Multipath, NeighborConfig, Relation, SpeakerConfig};
 use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Session};
 use bgp_wire::message::{self, HEADER_LEN, MAX_EXTENDED_LEN};
 use bgp_wire::{Capability, Message, Notification, Open, SessionContext};
@@ -20,6 +20,8 @@ pub(crate) fn speaker(local_as: u32, router_id: &str) -> SpeakerConfig {
         cluster_id: None,
         selection_deferral: Duration::from_secs(60),
         wait_for_fib: true,
+        ducts: Ducts::default(),
+        multipath: Multipath::default(),
     }
 }
 

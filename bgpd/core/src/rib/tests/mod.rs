@@ -25,7 +25,7 @@ use bgp_wire::{
 use net_types::{Asn, Family, Monotime, Prefix, RouterId};
 
 use super::*;
-use crate::config::{AddPath, PolicyMode, Relation, RemoteAddress};
+use crate::config::{AddPath, Ducts, Multipath, PolicyMode, Relation, RemoteAddress};
 
 const V4: Family = Family::IPV4_UNICAST;
 const V6: Family = Family::IPV6_UNICAST;
@@ -55,6 +55,8 @@ fn speaker() -> SpeakerConfig {
         cluster_id: None,
         selection_deferral: Duration::from_secs(120),
         wait_for_fib: false,
+        ducts: Ducts::default(),
+        multipath: Multipath::default(),
     }
 }
 
@@ -338,8 +340,8 @@ impl Lab {
 
     fn via(&self, prefix: &str) -> Option<(String, u32)> {
         match self.kernel.get(&p(prefix))? {
-            FibTarget::NextHops(hops) => {
-                let [hop] = hops.as_slice() else { panic!("one next hop: {hops:?}") };
+            FibTarget::Forward { active, .. } => {
+                let [WeightedNextHop { hop, weight: 1 }] = active.as_slice() else { panic!("one next hop: {active:?}") };
                 Some((hop.gateway.unwrap().to_string(), hop.ifindex))
             }
             FibTarget::Discard => Some(("discard".to_owned(), 0)),
