@@ -201,8 +201,20 @@ impl Row for Route {
                 other => other.into(),
             },
             duration(self.age_seconds).into(),
-            Cell::toned(self.reason.as_str(), if self.reason.is_empty() { Tone::Plain } else { Tone::Bad }),
+            match self.reason.as_str() {
+                "" => backup(&self.backup, &self.shared_fate),
+                reason => Cell::toned(reason, Tone::Bad),
+            },
         ]
+    }
+}
+
+/// What takes over, and whether it may be lost with what is in use.
+fn backup(hop: &str, shared_fate: &str) -> Cell {
+    match (hop, shared_fate) {
+        ("", _) => Cell::toned("", Tone::Plain),
+        (hop, "") => Cell::toned(format!("backup: {hop}"), Tone::Plain),
+        (hop, shared) => Cell::toned(format!("backup: {hop} ({shared})"), Tone::Bad),
     }
 }
 
@@ -215,7 +227,7 @@ fn destination(route: &Route) -> String {
 }
 
 impl Row for FibRoute {
-    const COLUMNS: &'static [&'static str] = &["PREFIX", "STATE", "NEXTHOP ID", "NEXT HOPS", "ERROR"];
+    const COLUMNS: &'static [&'static str] = &["PREFIX", "STATE", "NEXTHOP ID", "NEXT HOPS", "REMARK"];
     fn cells(&self) -> Vec<Cell> {
         let tone = if self.state == "installed" { Tone::Good } else { Tone::Bad };
         vec![
@@ -223,7 +235,10 @@ impl Row for FibRoute {
             Cell::toned(self.state.as_str(), tone),
             self.nexthop_id.into(),
             self.next_hops.join(", ").into(),
-            self.error.as_str().into(),
+            match self.error.as_str() {
+                "" => backup(&self.backup, &self.shared_fate),
+                error => Cell::toned(error, Tone::Bad),
+            },
         ]
     }
 }

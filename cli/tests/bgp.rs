@@ -108,7 +108,17 @@ impl Bgpd for Fixed {
     }
     type ListFibStream = Rows<FibRoute>;
     async fn list_fib(&self, _: Request<ListFibRequest>) -> Reply<Rows<FibRoute>> {
-        Ok(Response::new(Box::pin(tokio_stream::iter([]))))
+        let row = FibRoute {
+            prefix: "192.0.2.0/24".into(),
+            nexthop_id: 7,
+            next_hops: vec!["198.51.100.1 dev eth1".into()],
+            state: "installed".into(),
+            backup: "198.51.100.9 dev eth2".into(),
+            shared_fate: "same duct as the active one: north".into(),
+            ..Default::default()
+        };
+        let alone = FibRoute { shared_fate: String::new(), prefix: "203.0.113.0/24".into(), ..row.clone() };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(row), Ok(alone)]))))
     }
     async fn explain_route(&self, r: Request<ExplainRouteRequest>) -> Reply<ExplainRouteResponse> {
         let path = |outcome: &str, step: &str, this: &str| ExplainedPath {

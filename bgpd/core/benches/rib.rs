@@ -279,9 +279,26 @@ fn insert(b: Bencher<'_, '_>, policy: PolicyMode) {
     });
 }
 
-/// A second path of each prefix, which loses.
+/// A second path of each prefix, which loses; no kernel table is kept.
 #[divan::bench]
 fn insert_worse(b: Bencher<'_, '_>) {
+    let prepare = || {
+        let mut rib = rib();
+        rib.without_kernel();
+        join(&mut rib, 1, Relation::Transit, PolicyMode::AcceptAll);
+        feed(&mut rib, 1, &announced(1));
+        join(&mut rib, 2, Relation::Transit, PolicyMode::AcceptAll);
+        (rib, announced(2))
+    };
+    bench(b, prepare, |(mut rib, updates)| {
+        feed(&mut rib, 2, &updates);
+        rib
+    });
+}
+
+/// A second path of each prefix, which loses and is wanted in the kernel as the backup.
+#[divan::bench]
+fn insert_backup(b: Bencher<'_, '_>) {
     let prepare = || {
         let mut rib = filled(&[1]);
         join(&mut rib, 2, Relation::Transit, PolicyMode::AcceptAll);
@@ -289,6 +306,20 @@ fn insert_worse(b: Bencher<'_, '_>) {
     };
     bench(b, prepare, |(mut rib, updates)| {
         feed(&mut rib, 2, &updates);
+        rib
+    });
+}
+
+/// A third path of each prefix, which loses to both and changes nothing.
+#[divan::bench]
+fn insert_third(b: Bencher<'_, '_>) {
+    let prepare = || {
+        let mut rib = filled(&[1, 2]);
+        join(&mut rib, 3, Relation::Transit, PolicyMode::AcceptAll);
+        (rib, announced(3))
+    };
+    bench(b, prepare, |(mut rib, updates)| {
+        feed(&mut rib, 3, &updates);
         rib
     });
 }

@@ -49,6 +49,15 @@ impl Ducts {
     pub fn of(&self, interface: &str) -> Option<&str> {
         self.0.get(interface).map(String::as_str)
     }
+
+    /// Why two interfaces are lost together, if they are.
+    pub fn shared_fate(&self, backup: &str, active: &str) -> Option<String> {
+        match (self.of(backup), self.of(active)) {
+            _ if backup == active => Some(format!("same interface as the active one: {active}")),
+            (Some(duct), Some(of)) if duct == of => Some(format!("same duct as the active one: {duct}")),
+            _ => None,
+        }
+    }
 }
 
 /// How many equal paths are used at a time; what is announced is the best one alone.

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use bgp_core::rib::{FibBatch, FibTarget};
+use bgp_core::rib::{FibBatch, FibTarget, ResolvedNextHop};
 use kernel::{
     FibKernel, FibResult, FibState, FibSync, LossReason, Meddled, NextHop, NexthopEntry, PassReport, RouteTarget,
+    WeightedHop,
 };
 use net_types::{Family, Prefix};
 use tokio::sync::{mpsc, oneshot};
@@ -84,6 +85,8 @@ pub struct Line {
     pub nexthop_id: Option<u32>,
     /// Next hops; empty: discard (or stale).
     pub hops: Vec<NextHop>,
+    /// What takes over from them.
+    pub backup: Option<NextHop>,
     /// installed, pending, failed, stale, removing.
     pub state: &'static str,
     /// The last refusal.
@@ -326,11 +329,15 @@ fn tell(report: &PassReport, adopted: bool) {
 fn route_target(target: &FibTarget) -> RouteTarget {
     match target {
         FibTarget::Discard => RouteTarget::Discard,
-        FibTarget::NextHops(hops) => {
-            let hop = |h: &bgp_core::rib::ResolvedNextHop| NextHop { gateway: h.gateway, ifindex: h.ifindex };
-            RouteTarget::next_hops(hops.iter().map(hop).collect())
+        FibTarget::Forward { active, backup } => {
+            let weighted = active.iter().map(|w| WeightedHop { hop: next_hop(&w.hop), weight: w.weight });
+            RouteTarget::forward(weighted.collect(), backup.as_ref().map(next_hop))
         }
     }
+}
+
+fn next_hop(hop: &ResolvedNextHop) -> NextHop {
+    NextHop { gateway: hop.gateway, ifindex: hop.ifindex }
 }
 
 fn line(entry: &kernel::FibEntry<'_>) -> Line {
@@ -338,6 +345,7 @@ fn line(entry: &kernel::FibEntry<'_>) -> Line {
         prefix: entry.prefix,
         nexthop_id: entry.nexthop_id,
         hops: entry.target.map_or_else(Vec::new, |t| t.active().iter().map(|h| h.hop).collect()),
+        backup: entry.target.and_then(RouteTarget::backup),
         state: match entry.state {
             FibState::Installed => "installed",
             FibState::Pending => "pending",

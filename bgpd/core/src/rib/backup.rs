@@ -139,16 +139,8 @@ impl LocRib {
     /// The backup of a target, and whether it may be lost with what is in use.
     pub(super) fn backup(&self, target: &FibTarget) -> Option<Backup> {
         let hop = target.backup()?;
-        let shares = |other: &ResolvedNextHop| {
-            let (fate, of) = (self.fates.of(hop.ifindex), self.fates.of(other.ifindex));
-            if fate != of {
-                return None;
-            }
-            Some(match self.fates.name(fate) {
-                Some(duct) => format!("same duct as the active one: {duct}"),
-                None => format!("same interface as the active one: {}", self.interface(hop.ifindex)),
-            })
-        };
+        let own = self.interface(hop.ifindex);
+        let shares = |other: &ResolvedNextHop| self.speaker.ducts.shared_fate(&own, &self.interface(other.ifindex));
         let shared_fate = target.active().iter().find_map(|m| shares(&m.hop)).unwrap_or_default();
         Some(Backup { hop, shared_fate })
     }

@@ -57,10 +57,4 @@ impl Fates {
     pub(super) fn of(&self, ifindex: u32) -> Fate {
         self.get(ifindex).unwrap_or(Fate::alone(ifindex))
     }
-
-    /// The duct, if it is one.
-    pub(super) fn name(&self, fate: Fate) -> Option<&str> {
-        let number = fate.0.checked_sub(Fate::DUCT)?;
-        self.ducts.get(number as usize).map(String::as_str)
-    }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_core::config::{RemoteAddress, SpeakerConfig};
+use bgp_core::config::{Ducts, Multipath, RemoteAddress, SpeakerConfig};
 use net_types::{Asn, Prefix, RouterId, bogon_prefix, is_documentation_asn};
 use toml::Spanned;
 
@@ -18,9 +19,14 @@ use super::rules::Rule;
 use super::{Config, ConfigError, DaemonConfig, FibConfig, IpamConfig, Places, neighbor, schema};
 
 type Result<T> = std::result::Result<T, ConfigError>;
+/// Ducts with their interfaces, as the file has them.
+type RawDucts = BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>>;
+
+/// Most paths used at a time: next-hop groups larger than this are of no use to a router with two fibres a site.
+const MULTIPATH_MAX: u16 = 64;
 
 pub(super) fn check(source: Source<'_>, raw: schema::File) -> Result<Config> {
-    let schema::File { bgp, daemon, fib, ipam, announce, group, neighbor } = raw;
+    let schema::File { bgp, daemon, fib, ipam, announce, ducts: raw_ducts, group, neighbor } = raw;
     let fib = FibConfig {
         enabled: fib.enabled.unwrap_or(true),
         rtproto: match fib.rtproto {
@@ -52,7 +58,7 @@ pub(super) fn check(source: Source<'_>, raw: schema::File) -> Result<Config> {
     };
     let bgp = bgp.into_inner();
     let (listen, listen_lines) = listen(source, &bgp)?;
-    let speaker = speaker(source, &bgp, fib.enabled)?;
+    let speaker = SpeakerConfig { ducts: ducts(source, raw_ducts)?, ..speaker(source, &bgp, fib.enabled)? };
     let announce = announced(source, &speaker, &announce.prefixes)?;
     let neighbors = neighbors(source, &speaker, &group, neighbor)?;
     Ok(Config {
@@ -111,7 +117,56 @@ fn speaker(source: Source<'_>, bgp: &schema::Bgp, fib_enabled: bool) -> Result<S
         cluster_id: bgp.cluster_id.as_ref().map(router_id).transpose()?,
         selection_deferral: Duration::from_secs(bgp.selection_deferral.as_ref().map_or(60, |s| *s.get_ref()).into()),
         wait_for_fib: fib_enabled && bgp.wait_for_fib.unwrap_or(true),
+        ducts: Ducts::default(),
+        multipath: bgp.multipath.as_ref().map(|m| multipath(source, m)).transpose()?.unwrap_or_default(),
     })
+}
+
+fn multipath(source: Source<'_>, raw: &schema::Multipath) -> Result<Multipath> {
+    let most = |key: &schema::Key<u16>, name: &str| match key {
+        None => Ok(NonZeroU16::MIN),
+        Some(n) => NonZeroU16::new(*n.get_ref()).filter(|n| n.get() <= MULTIPATH_MAX).ok_or_else(|| {
+            let what = format!("multipath.{name} is {}", n.get_ref());
+            source.error(&n.span(), Rule::BadValue, what, format!("write 1 (off) to {MULTIPATH_MAX}"))
+        }),
+    };
+    Ok(Multipath {
+        ebgp: most(&raw.ebgp, "ebgp")?,
+        ibgp: most(&raw.ibgp, "ibgp")?,
+        relax_as_path: raw.relax_as_path,
+        link_bandwidth: raw.link_bandwidth,
+    })
+}
+
+/// Longest name of an interface: IFNAMSIZ with its end.
+const INTERFACE_MAX: usize = 15;
+
+fn ducts(source: Source<'_>, raw: RawDucts) -> Result<Ducts> {
+    let mut ducts = Ducts::default();
+    // In the file's order, so that the second place of a name is the one that is refused.
+    let mut in_order: Vec<_> = raw.into_iter().collect();
+    in_order.sort_by_key(|(name, _)| name.span().start);
+    for (duct, interfaces) in in_order {
+        if duct.get_ref().trim().is_empty() {
+            return Err(source.error(&duct.span(), Rule::Ducts, "a duct without a name", "name it as the digger would"));
+        }
+        if interfaces.get_ref().is_empty() {
+            let what = format!("no interface runs through duct {:?}", duct.get_ref());
+            return Err(source.error(&interfaces.span(), Rule::Ducts, what, "name its interfaces, or remove the line"));
+        }
+        for interface in interfaces.into_inner() {
+            let (name, place) = (interface.get_ref().clone(), interface.span());
+            if name.is_empty() || name.len() > INTERFACE_MAX || name.contains(|c: char| c == '/' || c.is_whitespace()) {
+                let what = format!("{name:?} is no name of an interface");
+                return Err(source.error(&place, Rule::Ducts, what, "write it as `ip link` shows it"));
+            }
+            if let Some(other) = ducts.insert(name.clone(), duct.get_ref().clone()) {
+                let what = format!("interface {name:?} stands in duct {other:?} already");
+                return Err(source.error(&place, Rule::Ducts, what, "an interface is in one duct: remove one"));
+            }
+        }
+    }
+    Ok(ducts)
 }
 
 fn listen(source: Source<'_>, bgp: &schema::Bgp) -> Result<(Vec<SocketAddr>, Vec<usize>)> {

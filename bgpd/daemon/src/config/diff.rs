@@ -117,6 +117,8 @@ costs! {
         cluster_id: Refresh,
         selection_deferral: Live,
         wait_for_fib: Live,
+        ducts: Live,
+        multipath: Live,
     }
 }
 

@@ -46,5 +46,6 @@ rules! {
     Listen "listen" "No two listen addresses are the same.",
     PortInUse "port-in-use" "The listen addresses and port are free for us to bind.",
     Endpoint "ipam-endpoint" "An ipamd endpoint is unix:/path or http://address:port, and there is at least one.",
+    Ducts "ducts" "A duct has a name and interfaces, and no interface is in two.",
     Families "families" "At least one family, none twice.",
 }

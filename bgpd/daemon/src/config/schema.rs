@@ -1,6 +1,7 @@
 //! The shape of the file, as serde reads it: nothing is judged here beyond the kind of a value, and every value keeps
 //! its place so that a later refusal can name the line.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) ipam: Option<Spanned<Ipam>>,
     #[serde(default)]
     pub(super) announce: Announce,
+    #[serde(default)]
+    pub(super) ducts: BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) group: Vec<Spanned<Neighbor>>,
     #[serde(default)]
@@ -43,6 +46,19 @@ pub(super) struct Bgp {
     pub(super) port: Key<u16>,
     pub(super) selection_deferral: Key<u32>,
     pub(super) wait_for_fib: Option<bool>,
+    pub(super) multipath: Option<Multipath>,
+}
+
+/// Equal paths used at a time.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Multipath {
+    pub(super) ebgp: Key<u16>,
+    pub(super) ibgp: Key<u16>,
+    #[serde(default)]
+    pub(super) relax_as_path: bool,
+    #[serde(default)]
+    pub(super) link_bandwidth: bool,
 }
 
 /// An AS number as the file gives it: a number, or text ("AS64500", "1.5").

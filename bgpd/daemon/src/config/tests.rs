@@ -88,6 +88,36 @@ fn every_rule_has_a_row_with_its_whole_line() {
             "t.toml:10: bad-value: add_path.send is \"both\"; write \"all\", a number from 1, or leave `send` out",
         ),
         (
+            Rule::BadValue,
+            format!("{HEAD}multipath = {{ ebgp = 4, ibgp = 65 }}\n"),
+            "t.toml:5: bad-value: multipath.ibgp is 65; write 1 (off) to 64",
+        ),
+        (
+            Rule::Ducts,
+            format!("{HEAD}[ducts]\nnorth = [\"eth1\", \"eth2\"]\n\n\"east\" = [\n  \"eth3\",\n  \"eth2\",\n]\n"),
+            "t.toml:10: ducts: interface \"eth2\" stands in duct \"north\" already; an interface is in one duct: remove one",
+        ),
+        (
+            Rule::Ducts,
+            format!("{HEAD}[ducts]\nnorth = [\"eth1\", \"eth1\"]\n"),
+            "t.toml:6: ducts: interface \"eth1\" stands in duct \"north\" already; an interface is in one duct: remove one",
+        ),
+        (
+            Rule::Ducts,
+            format!("{HEAD}[ducts]\nnorth = [\"\"]\n"),
+            "t.toml:6: ducts: \"\" is no name of an interface; write it as `ip link` shows it",
+        ),
+        (
+            Rule::Ducts,
+            format!("{HEAD}[ducts]\nnorth = []\n"),
+            "t.toml:6: ducts: no interface runs through duct \"north\"; name its interfaces, or remove the line",
+        ),
+        (
+            Rule::Ducts,
+            format!("{HEAD}[ducts]\n\"\" = [\"eth1\"]\n"),
+            "t.toml:6: ducts: a duct without a name; name it as the digger would",
+        ),
+        (
             Rule::BadPrefix,
             format!("{HEAD}own_prefixes = [\n  \"203.0.113.0/24\",\n  \"192.0.2.1/24\",\n]\n"),
             "t.toml:7: bad-prefix: 192.0.2.1/24 has bits set behind its length; write 192.0.2.0/24",
@@ -394,6 +424,8 @@ fn each_speaker_setting_has_its_cost() {
         ("cluster_id", "lab = true", "lab = true\ncluster_id = \"192.0.2.9\""),
         ("selection_deferral", "lab = true", "lab = true\nselection_deferral = 5"),
         ("wait_for_fib", "lab = true", "lab = true\nwait_for_fib = false"),
+        ("ducts", "lab = true", "lab = true\n[ducts]\nnorth = [\"eth1\", \"eth2\"]"),
+        ("multipath", "lab = true", "lab = true\nmultipath = { ebgp = 2 }"),
     ];
     for ((field, from, to), (known, cost)) in rows.iter().zip(SPEAKER_COSTS) {
         assert_eq!(field, known);

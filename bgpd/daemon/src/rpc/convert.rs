@@ -1,11 +1,12 @@
 //! From our values to the messages of bgpd.proto.
 
 use api::bgpd::{self as pb};
+use bgp_core::config::Ducts;
 use bgp_core::rib::{
     ConnectedTable, ExplainedPath, FibState, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
 };
 use bgp_wire::Origin;
-use kernel::ProcessMemory;
+use kernel::{NextHop, ProcessMemory};
 use net_types::Monotime;
 
 use crate::directory::Directory;
@@ -40,6 +41,8 @@ pub(super) fn memory(process: &ProcessMemory, tables: &Memory, rib: &RibSummary)
 pub(super) struct Names<'a> {
     pub(super) directory: &'a Directory,
     pub(super) interfaces: &'a ConnectedTable,
+    /// What is cut together.
+    pub(super) ducts: &'a Ducts,
     /// A kernel table is kept; without one nothing is "installed".
     pub(super) fib: bool,
 }
@@ -100,6 +103,8 @@ impl Names<'_> {
             age_seconds: now.since(e.received).as_secs(),
             source: e.source.into(),
             path_id: e.path_id,
+            backup: e.backup.as_ref().map_or_else(String::new, |b| self.resolved(&b.hop)),
+            shared_fate: e.backup.as_ref().map_or_else(String::new, |b| b.shared_fate.clone()),
         }
     }
 
@@ -116,12 +121,18 @@ impl Names<'_> {
     pub(super) fn fib(&self, line: &Line) -> pb::FibRoute {
         let hops: Vec<String> = line.hops.iter().map(|h| self.hop(h.gateway, h.ifindex)).collect();
         let discard = hops.is_empty() && line.state != "stale";
+        let shares = |backup: &NextHop| {
+            let own = self.interface(backup.ifindex);
+            line.hops.iter().find_map(|h| self.ducts.shared_fate(&own, &self.interface(h.ifindex)))
+        };
         pb::FibRoute {
             prefix: line.prefix.to_string(),
             nexthop_id: line.nexthop_id.unwrap_or_default(),
             next_hops: if discard { vec!["discard".into()] } else { hops },
             state: line.state.into(),
             error: line.error.clone(),
+            backup: line.backup.map_or_else(String::new, |h| self.hop(h.gateway, h.ifindex)),
+            shared_fate: line.backup.as_ref().and_then(shares).unwrap_or_default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::bgpd::{self as pb, bgpd_server::Bgpd, list_routes_request::Table};
+use bgp_core::config::Ducts;
 use bgp_core::rib::{ConnectedTable, RouteFilter, RouteTable};
 use kernel::ProcessMemory;
 use net_types::{Family, Prefix};
@@ -40,9 +41,10 @@ impl Reader {
         Reader { shared }
     }
 
-    fn world(&self) -> (Arc<Directory>, Arc<ConnectedTable>, bool) {
+    fn world(&self) -> (Arc<Directory>, Arc<ConnectedTable>, bool, Ducts) {
         let directory = self.shared.directory.borrow().clone();
-        (directory, self.shared.interfaces.borrow().clone(), self.shared.fib.is_some())
+        let ducts = self.shared.overview.borrow().speaker.as_ref().map(|s| s.ducts.clone()).unwrap_or_default();
+        (directory, self.shared.interfaces.borrow().clone(), self.shared.fib.is_some(), ducts)
     }
 
     async fn snapshots(&self, entries: &[Entry]) -> Vec<Snapshot> {
@@ -89,7 +91,7 @@ fn destination(text: &str) -> Result<(Prefix, bool), Status> {
 #[tonic::async_trait]
 impl Bgpd for Reader {
     async fn get_summary(&self, _: Request<pb::GetSummaryRequest>) -> Result<Response<pb::Summary>, Status> {
-        let (directory, _, fib) = self.world();
+        let (directory, _, fib, _) = self.world();
         let entries: Vec<Entry> = directory.entries().cloned().collect();
         let snapshots = self.snapshots(&entries).await;
         let established = snapshots.iter().filter(|s| s.status.state == bgp_core::peer::State::Established).count();
@@ -157,7 +159,7 @@ impl Bgpd for Reader {
         request: Request<pb::ListRoutesRequest>,
     ) -> Result<Response<Self::ListRoutesStream>, Status> {
         let r = request.into_inner();
-        let (directory, interfaces, fib) = self.world();
+        let (directory, interfaces, fib, ducts) = self.world();
         let peer = || {
             if r.neighbor.is_empty() {
                 return Err(Status::invalid_argument("this table is a neighbour's: name it"));
@@ -180,7 +182,7 @@ impl Bgpd for Reader {
         tokio::spawn(async move {
             while let Some((now, page)) = pages.recv().await {
                 for entry in &page {
-                    let route = Names { directory: &directory, interfaces: &interfaces, fib }.route(entry, now);
+                    let route = Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib }.route(entry, now);
                     if stream.send(Ok(route)).await.is_err() {
                         return;
                     }
@@ -194,11 +196,11 @@ impl Bgpd for Reader {
 
     async fn list_fib(&self, request: Request<pb::ListFibRequest>) -> Result<Response<Self::ListFibStream>, Status> {
         let family = family(&request.into_inner().family)?;
-        let (directory, interfaces, _) = self.world();
+        let (directory, interfaces, _, ducts) = self.world();
         let (stream, receiver) = mpsc::channel(STREAM);
         if let Some(fib) = self.shared.fib.clone() {
             tokio::task::spawn_blocking(move || {
-                let names = Names { directory: &directory, interfaces: &interfaces, fib: true };
+                let names = Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib: true };
                 let whole = fib_task::list(&fib, family, |line| stream.blocking_send(Ok(names.fib(line))).is_ok());
                 if !whole {
                     let _ = stream.blocking_send(Err(Status::unavailable("bgpd is stopping")));
@@ -216,8 +218,8 @@ impl Bgpd for Reader {
         let (prefix, _) = destination(&text)?;
         let (explained, now) = query::ask(&self.shared.rib, move |rib, now| (rib.explain_route(&prefix), now)).await?;
         let explained = explained.ok_or_else(|| Status::not_found(format!("no path for {text}")))?;
-        let (directory, interfaces, fib) = self.world();
-        let names = Names { directory: &directory, interfaces: &interfaces, fib };
+        let (directory, interfaces, fib, ducts) = self.world();
+        let names = Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib };
         Ok(Response::new(pb::ExplainRouteResponse {
             prefix: explained.prefix.to_string(),
             paths: explained.paths.iter().map(|p| names.explained(p, now)).collect(),
@@ -235,7 +237,7 @@ impl Bgpd for Reader {
     ) -> Result<Response<pb::ExplainExportResponse>, Status> {
         let r = request.into_inner();
         let (prefix, _) = destination(&r.prefix)?;
-        let (directory, interfaces, fib) = self.world();
+        let (directory, interfaces, fib, ducts) = self.world();
         let entry = find(&directory, &r.neighbor)?;
         let id = entry.id;
         let ask = move |rib: &bgp_core::rib::Rib, now| {
@@ -244,7 +246,7 @@ impl Bgpd for Reader {
         let (steps, route, now) = query::ask(&self.shared.rib, ask).await?;
         let name = entry.config.name.clone();
         let steps = steps.ok_or_else(|| Status::failed_precondition(format!("no session with {name}")))?;
-        let names = Names { directory: &directory, interfaces: &interfaces, fib };
+        let names = Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib };
         let step = |s: &bgp_core::policy::ExplainStep| pb::ExplainStep {
             rule: format!("{} ({})", s.rule, s.clause),
             pass: s.pass,

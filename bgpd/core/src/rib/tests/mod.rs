@@ -2,10 +2,13 @@
 //! from the bytes and what the kernel would hold.
 
 mod add_path;
+mod backup;
 mod fib;
 mod graceful;
 mod model;
+mod multipath;
 mod policy;
+mod recursion;
 mod resolution;
 mod route_server;
 mod show;
@@ -171,6 +174,9 @@ struct Lab {
     /// There is time to clear away.
     tidying: bool,
     events: Vec<RibEvent>,
+    hop_events: Vec<HopEvent>,
+    /// Next hops behind routes that the kernel was told to be lost or moved away from.
+    gone: BTreeSet<ResolvedNextHop>,
 }
 
 impl Lab {
@@ -188,6 +194,8 @@ impl Lab {
             answering: true,
             tidying: true,
             events: Vec::new(),
+            hop_events: Vec::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -243,6 +251,7 @@ impl Lab {
     fn pump(&mut self) {
         loop {
             let mut moved = self.rib.work(self.now) || self.tidying && self.rib.tidy();
+            self.hear_of_hops();
             loop {
                 // Small, so that a batch's end falls everywhere.
                 let batch = self.rib.poll_fib(3);
@@ -275,6 +284,20 @@ impl Lab {
             if !moved {
                 return;
             }
+        }
+    }
+
+    fn hear_of_hops(&mut self) {
+        while let Some(event) = self.rib.poll_hop_event() {
+            match event {
+                HopEvent::Lost(hop) => drop(self.gone.insert(hop)),
+                HopEvent::Moved { from, to } => {
+                    self.gone.insert(from);
+                    self.gone.remove(&to);
+                }
+                HopEvent::Returned(hop) => drop(self.gone.remove(&hop)),
+            }
+            self.hop_events.push(event);
         }
     }
 
@@ -336,6 +359,14 @@ impl Lab {
 
     fn told(&self, n: u32, prefix: &str) -> bool {
         self.told[&PeerId(n)].routes.contains_key(&p(prefix))
+    }
+
+    /// Next hops in use with their weights, and the backup.
+    fn forwarding(&self, prefix: &str) -> (Vec<(String, u16)>, Option<String>) {
+        let text = |hop: &ResolvedNextHop| hop.gateway.unwrap().to_string();
+        let Some(target) = self.kernel.get(&p(prefix)) else { return (Vec::new(), None) };
+        let active = target.active().iter().map(|m| (text(&m.hop), m.weight)).collect();
+        (active, target.backup().as_ref().map(text))
     }
 
     fn via(&self, prefix: &str) -> Option<(String, u32)> {

@@ -3,6 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::num::NonZeroU16;
 
 /// 1 to 3 are eBGP, 7 and 8 are iBGP.
 const PEERS: [u32; 5] = [1, 2, 3, 7, 8];
@@ -26,6 +27,7 @@ enum Op {
     Link { ifindex: u32, up: bool },
     Kernel { answering: bool },
     Tidy { tidying: bool },
+    Wants { joined: bool, most: u16, relax: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -40,6 +42,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1u32..3, any::<bool>()).prop_map(|(ifindex, up)| Op::Link { ifindex, up }),
         2 => any::<bool>().prop_map(|answering| Op::Kernel { answering }),
         2 => any::<bool>().prop_map(|tidying| Op::Tidy { tidying }),
+        2 => (any::<bool>(), 1u16..4, any::<bool>())
+            .prop_map(|(joined, most, relax)| Op::Wants { joined, most, relax }),
     ]
 }
 
@@ -73,41 +77,97 @@ fn lab() -> Lab {
     lab
 }
 
-/// RFC 4271 §9.1 over plain lists: usable paths, then each step as a filter; recursion one deep as `PREFIXES` says.
-fn naive(held: &Held, up: [bool; 2]) -> BTreeMap<usize, (u32, (String, u32))> {
-    let mut best: BTreeMap<usize, (u32, (String, u32))> = BTreeMap::new();
+/// Both interfaces in one duct or none, and so many paths.
+fn config_of((joined, most, relax): (bool, u16, bool)) -> SpeakerConfig {
+    let mut ducts = Ducts::default();
+    if joined {
+        ["eth1", "eth2"].into_iter().for_each(|i| drop(ducts.insert(i.to_owned(), "north".to_owned())));
+    }
+    let most = NonZeroU16::new(most).unwrap();
+    let multipath = Multipath { ebgp: most, ibgp: most, relax_as_path: relax, link_bandwidth: false };
+    SpeakerConfig { wait_for_fib: true, ducts, multipath, ..speaker() }
+}
+
+/// One usable path.
+#[derive(Clone)]
+struct Usable<'a> {
+    n: u32,
+    attributes: &'a PathAttributes,
+    cost: u32,
+    hop: ResolvedNextHop,
+}
+
+/// RFC 4271 §9.1 over a plain list, each step as a filter up to the interior cost; what is left by the identifier, which grows
+/// with the number.
+fn equals<'a>(mut usable: Vec<Usable<'a>>) -> Vec<Usable<'a>> {
+    let length = |u: &Usable<'_>| u.attributes.as_path.asns().count();
+    let shortest = usable.iter().map(length).min();
+    usable.retain(|u| Some(length(u)) == shortest);
+    let meds: Vec<_> = usable.iter().map(|u| (u.attributes.as_path.neighbor_as(), u.attributes.med)).collect();
+    usable.retain(|u| {
+        let (by, med) = (u.attributes.as_path.neighbor_as(), u.attributes.med);
+        !meds.iter().any(|(other, less)| *other == by && *less < med)
+    });
+    let rest = |u: &Usable<'_>| (u.n >= 7, u.cost);
+    let least = usable.iter().map(rest).min();
+    usable.retain(|u| Some(rest(u)) == least);
+    usable.sort_by_key(|u| u.n);
+    usable
+}
+
+/// What the kernel should hold, from the list of usable paths.
+fn target(usable: &[Usable<'_>], (joined, most, relax): (bool, u16, bool)) -> Option<FibTarget> {
+    let equals_best = equals(usable.to_vec());
+    let best = equals_best.first()?;
+    let mut active: Vec<ResolvedNextHop> = Vec::new();
+    for path in &equals_best {
+        let alike = relax || path.attributes.as_path == best.attributes.as_path;
+        if alike && !active.contains(&path.hop) && active.len() < usize::from(most) {
+            active.push(path.hop);
+        }
+    }
+    let others: Vec<Usable<'_>> = usable.iter().filter(|u| !active.contains(&u.hop)).cloned().collect();
+    let apart = |u: &Usable<'_>| !joined && active.iter().all(|hop| hop.ifindex != u.hop.ifindex);
+    let another_fate: Vec<Usable<'_>> = others.iter().filter(|u| apart(u)).cloned().collect();
+    let backup = equals(another_fate).first().or(equals(others).first()).map(|u| u.hop);
+    active.sort_unstable();
+    let active = active.into_iter().map(|hop| WeightedNextHop { hop, weight: 1 }).collect();
+    Some(FibTarget::Forward { active, backup })
+}
+
+/// The best path's sender and what the kernel should hold, with recursion one deep as `PREFIXES` says.
+fn naive(held: &Held, up: [bool; 2], wants: (bool, u16, bool)) -> BTreeMap<usize, (u32, FibTarget)> {
+    let mut all = BTreeMap::new();
+    // The next hop of the best path.
+    let mut leads: BTreeMap<usize, ResolvedNextHop> = BTreeMap::new();
     // Loopback carriers first: what hangs on them is decided after them.
     for prefix in [5, 4, 3, 2, 1, 0] {
         let mut usable = Vec::new();
-        for ((n, of), update) in held.iter().filter(|((_, of), _)| *of == prefix) {
+        for ((n, _), update) in held.iter().filter(|((_, of), _)| *of == prefix) {
             let address = update.reach[0].next_hop;
             let link = if address == nh(LOOPBACK) {
-                best.get(&5).or(best.get(&4)).map(|(_, via)| (1, via.clone()))
+                let through = Some(ip(LOOPBACK));
+                leads.get(&5).or(leads.get(&4)).map(|hop| (1, ResolvedNextHop { through, ..*hop }))
             } else {
                 let ifindex = if *n < 7 { 1 } else { 2 };
-                up[ifindex - 1].then(|| (0, (address.address().to_string(), ifindex as u32)))
+                let hop = ResolvedNextHop { gateway: Some(address.address()), ifindex, through: None };
+                up[ifindex as usize - 1].then_some((0, hop))
             };
-            assert_eq!(*of, prefix);
-            usable.extend(link.map(|(cost, via)| (*n, &update.attributes, cost, via)));
+            usable.extend(link.map(|(cost, hop)| Usable { n: *n, attributes: &update.attributes, cost, hop }));
         }
-        let length = |a: &PathAttributes| a.as_path.asns().count();
-        let shortest = usable.iter().map(|(_, a, ..)| length(a)).min();
-        usable.retain(|(_, a, ..)| Some(length(a)) == shortest);
-        let meds: Vec<_> = usable.iter().map(|(_, a, ..)| (a.as_path.neighbor_as(), a.med)).collect();
-        usable.retain(|(_, a, ..)| !meds.iter().any(|(by, med)| *by == a.as_path.neighbor_as() && *med < a.med));
-        // eBGP, then cost, then the identifier, which grows with the number.
-        if let Some((n, _, _, via)) = usable.into_iter().min_by_key(|(n, _, cost, _)| (*n >= 7, *cost, *n)) {
-            best.insert(prefix, (n, via));
+        if let (Some(best), Some(target)) = (equals(usable.clone()).first(), target(&usable, wants)) {
+            leads.insert(prefix, best.hop);
+            all.insert(prefix, (best.n, target));
         }
     }
-    best
+    all
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
     #[test]
     fn incremental_is_the_naive_model_and_from_scratch(ops in prop::collection::vec(op(), 1..80)) {
-        let (mut at, mut held, mut up) = (lab(), Held::new(), [true, true]);
+        let (mut at, mut held, mut up, mut wants) = (lab(), Held::new(), [true, true], (false, 1, false));
         for op in ops {
             match op {
                 Op::Announce { peer, prefix, length, group, med, recursive } => {
@@ -149,6 +209,11 @@ proptest! {
                     at.pump();
                 }
                 Op::Tidy { tidying } => at.tidying = tidying,
+                Op::Wants { joined, most, relax } => {
+                    wants = (joined, most, relax);
+                    at.rib.set_speaker(at.now, config_of(wants));
+                    at.pump();
+                }
                 Op::Kernel { answering } => {
                     at.answering = answering;
                     if answering {
@@ -160,14 +225,21 @@ proptest! {
         at.answering = true;
         at.answer_all();
 
-        let model = naive(&held, up);
+        let model = naive(&held, up, wants);
         for (index, prefix) in PREFIXES.iter().enumerate() {
-            let ours = at.best_peer(prefix).zip(at.via(prefix));
+            let ours = at.best_peer(prefix).zip(at.kernel.get(&p(prefix)).cloned());
             prop_assert_eq!(&ours, &model.get(&index).cloned(), "{} of {:?}", prefix, held);
+        }
+
+        // Nothing is forwarded over a next hop that the kernel was told to be gone.
+        for target in at.kernel.values() {
+            let hops = target.active().iter().map(|m| m.hop).chain(target.backup());
+            prop_assert!(hops.into_iter().all(|hop| !at.gone.contains(&hop)), "{:?} of {:?}", target, at.hop_events);
         }
 
         // The same routes once, in the opposite order, the links as they ended up from the start.
         let mut scratch = lab();
+        scratch.rib.set_speaker(scratch.now, config_of(wants));
         scratch.rib.set_connected(scratch.now, links_up(up));
         for ((n, _), update) in held.iter().rev() {
             scratch.send(*n, update.clone());
@@ -191,6 +263,7 @@ proptest! {
         at.tidying = true;
         at.pump();
         prop_assert_eq!(at.rib.loc.table.len(), 0);
+        prop_assert_eq!(at.rib.loc.fib.targets.len(), 1, "discard alone is left");
         let left = at.rib.summary();
         prop_assert_eq!((left.attribute_sets, left.next_hops, left.families[0].prefixes, left.families[0].paths), (0, 0, 0, 0));
         prop_assert!(at.kernel.is_empty());
