@@ -148,6 +148,9 @@ pub(crate) enum Show {
     /// What we send to a neighbour, after all filters
     #[command(after_help = "Example: noc show rib-out transit-a")]
     RibOut(Rib),
+    /// What routes hang on: next hops in use, their backups, and what is lost
+    #[command(after_help = "Example: noc show next-hops")]
+    NextHops,
     /// What should be in the kernel, and whether it is
     #[command(after_help = "Example: noc show fib --family ipv6")]
     Fib {

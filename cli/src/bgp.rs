@@ -71,6 +71,10 @@ pub(crate) async fn show(at: &Address, what: Show, out: &mut Output) -> Result<(
         }
         Show::RibIn(rib) => rib_of(&mut bgpd, Table::AdjRibIn, rib, out).await,
         Show::RibOut(rib) => rib_of(&mut bgpd, Table::AdjRibOut, rib, out).await,
+        Show::NextHops => {
+            let found = bgpd.list_next_hops(within(ListNextHopsRequest {}, PATIENCE)).await?.into_inner();
+            out.rows(&found.objects)
+        }
         Show::Fib { family } => {
             let routes = bgpd.list_fib(ListFibRequest { family: family_text(family) }).await?.into_inner();
             stream(routes, out).await.map(drop)

@@ -243,6 +243,32 @@ impl Row for FibRoute {
     }
 }
 
+impl Row for NextHopObject {
+    const COLUMNS: &'static [&'static str] = &["ID", "ROUTES", "IN USE", "BACKUP", "LOST", "STATE"];
+    fn cells(&self) -> Vec<Cell> {
+        let backup = match (self.backup.as_str(), self.shared_duct.as_str()) {
+            ("", _) if self.form == "discard" => Cell::default(),
+            ("", _) => Cell::toned("none", Tone::Bad),
+            (backup, "") => backup.into(),
+            (backup, duct) => Cell::toned(format!("{backup} (same duct: {duct})"), Tone::Bad),
+        };
+        let active = if self.form == "discard" { "discard".to_owned() } else { self.active.join(", ") };
+        let (state, tone) = match (self.installed, self.error.as_str()) {
+            (true, _) => ("in the kernel", Tone::Good),
+            (false, "") => ("pending", Tone::Bad),
+            (false, why) => (why, Tone::Bad),
+        };
+        vec![
+            self.id.into(),
+            self.routes.into(),
+            active.into(),
+            backup,
+            Cell::toned(self.lost.join(", "), Tone::Bad),
+            Cell::toned(state, tone),
+        ]
+    }
+}
+
 impl Render for ExplainRouteResponse {
     fn render(&self, page: &mut Page<'_>) -> std::io::Result<()> {
         page.line(format!("{}: {} paths", self.prefix, self.paths.len()))?;

@@ -120,6 +120,20 @@ impl Bgpd for Fixed {
         let alone = FibRoute { shared_fate: String::new(), prefix: "203.0.113.0/24".into(), ..row.clone() };
         Ok(Response::new(Box::pin(tokio_stream::iter([Ok(row), Ok(alone)]))))
     }
+    async fn list_next_hops(&self, _: Request<ListNextHopsRequest>) -> Reply<ListNextHopsResponse> {
+        let object = NextHopObject {
+            id: 64_500_003,
+            form: "protected".into(),
+            active: vec!["198.51.100.1 dev fib-a".into()],
+            backup: "198.51.100.5 dev bb1".into(),
+            shared_duct: "north".into(),
+            lost: vec!["198.51.100.9 dev fib-b (link down)".into()],
+            routes: 1_000_000,
+            installed: true,
+            error: String::new(),
+        };
+        Ok(Response::new(ListNextHopsResponse { objects: vec![object] }))
+    }
     async fn explain_route(&self, r: Request<ExplainRouteRequest>) -> Reply<ExplainRouteResponse> {
         let path = |outcome: &str, step: &str, this: &str| ExplainedPath {
             route: Some(route(0)),
@@ -189,6 +203,12 @@ async fn tables_and_json_come_from_one_message() {
     let json = at(&endpoint, &["show", "neighbors", "-o", "json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((&json[0]["remote_as"], &json[0]["families"][0]["accepted"]), (&64501.into(), &19.into()));
+    let table = at(&endpoint, &["show", "next-hops"]).await;
+    assert_eq!(
+        table.out,
+        "ID        ROUTES   IN USE                  BACKUP                                   LOST                                STATE\n\
+         64500003  1000000  198.51.100.1 dev fib-a  198.51.100.5 dev bb1 (same duct: north)  198.51.100.9 dev fib-b (link down)  in the kernel\n"
+    );
     let table = at(&endpoint, &["show", "route", "2001:db8::/48"]).await;
     assert_eq!(
         table.out,

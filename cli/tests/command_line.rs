@@ -60,6 +60,7 @@ fn each_command_has_help_with_an_example() {
         "show route",
         "show rib-in",
         "show rib-out",
+        "show next-hops",
         "show fib",
         "explain route",
         "explain export",

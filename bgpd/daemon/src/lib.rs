@@ -11,6 +11,7 @@ pub mod config;
 pub mod directory;
 pub mod fib_task;
 pub mod hold_up;
+pub mod hops;
 pub mod ifmon;
 pub mod ipam_client;
 pub mod messages;

@@ -9,6 +9,7 @@ use bgp_core::peer::PeerStatus;
 use bgp_core::rib::out::Outgoing;
 use bgp_core::rib::{PeerId, PeerInfo, Retain, Rib};
 use bgp_wire::{Notification, RouteRefresh, Update};
+use kernel::NextHop;
 use net_types::{Monotime, Prefix};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +48,14 @@ pub enum RibInput {
         outlet: Arc<Outlet>,
     },
     /// The session is over.
-    Down(PeerId, Option<Retain>),
+    Down {
+        /// Whose.
+        id: PeerId,
+        /// Its routes are kept.
+        retain: Option<Retain>,
+        /// The FIB holds these next hops for lost; to be given back when the RIB is through with the loss.
+        lost: Vec<NextHop>,
+    },
     /// UPDATEs of one read; with the last of them, what says that they are worked off.
     Updates(PeerId, Vec<Update>, Option<Held>),
     /// A request to send again, or the brackets of one.

@@ -19,6 +19,7 @@ use bgp_core::config::NeighborConfig;
 use bgp_core::rib::{ConnectedTable, FibBatch, MaxPrefixExceeded, PeerId, Rib, RibEvent};
 use bgp_wire::Notification;
 use daemonbase::Clock;
+use kernel::{LossReason, NextHop};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -91,6 +92,8 @@ struct Task {
     /// A stale sweep is due, once every want before it is in the FIB's queue.
     sweep: bool,
     refused: HashSet<net_types::Prefix>,
+    /// Next hops that the FIB holds for lost with a session, until every want that comes of it is handed over.
+    lost: Vec<NextHop>,
 }
 
 /// Runs until every sender is gone.
@@ -111,6 +114,7 @@ pub async fn run(setup: Setup) {
         unsent: None,
         sweep: false,
         refused: HashSet::new(),
+        lost: Vec::new(),
     };
     let table = interfaces.borrow_and_update().clone();
     task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
@@ -134,7 +138,10 @@ pub async fn run(setup: Setup) {
             task.rib.handle_timeout(now);
         }
         let busy = task.rib.work(now);
-        task.outputs();
+        let handed = task.outputs();
+        if handed && !busy {
+            task.give_back();
+        }
         let asked = task.ask();
         let waiting = !inputs.is_empty() || !task.line.is_empty() || task.rib.has_ready_peer();
         if busy || waiting || matches!(asked, Ask::Now) {
@@ -190,9 +197,10 @@ impl Task {
                 self.sessions.insert(info.id, live);
                 self.rib.peer_up(now, *info);
             }
-            RibInput::Down(id, retain) => {
+            RibInput::Down { id, retain, lost } => {
                 self.sessions.remove(&id);
                 self.rib.peer_down(now, id, retain);
+                self.lost.extend(lost);
             }
             RibInput::Updates(id, updates, _held) => {
                 for update in updates {
@@ -267,8 +275,9 @@ impl Task {
         }
     }
 
-    fn outputs(&mut self) {
-        self.wants();
+    /// True if the FIB's thread has every want there is.
+    fn outputs(&mut self) -> bool {
+        let handed = self.wants();
         while let Some(event) = self.rib.poll_event() {
             self.event(&event);
         }
@@ -289,15 +298,28 @@ impl Task {
                 break;
             }
         }
+        handed
     }
 
-    /// Hands wants to the FIB thread, in batches, while it keeps up.
-    fn wants(&mut self) {
-        let Some(fib) = &self.fib else { return };
+    /// The RIB is through with the sessions that ended: the FIB has the wants, and their next hops are as good as any again.
+    fn give_back(&mut self) {
+        if let Some(fib) = &self.fib
+            && !self.lost.is_empty()
+        {
+            let returned = FibInput::HopsReturned(std::mem::take(&mut self.lost), LossReason::SessionDown);
+            if let Err(TrySendError::Full(FibInput::HopsReturned(lost, _))) = fib.inputs.try_send(returned) {
+                self.lost = lost;
+            }
+        }
+    }
+
+    /// Hands wants to the FIB thread, in batches, while it keeps up. True if none is left here.
+    fn wants(&mut self) -> bool {
+        let Some(fib) = &self.fib else { return true };
         while fib.in_flight.load(Ordering::Acquire) < WANTS_IN_FLIGHT {
             let batch = self.unsent.take().unwrap_or_else(|| self.rib.poll_fib(WANTS));
             if batch.wants.is_empty() {
-                return;
+                return true;
             }
             // Counted before it is there to be taken. What does not fit waits: the FIB's next answer wakes us.
             let wants = batch.wants.len();
@@ -307,11 +329,12 @@ impl Task {
                 Err(TrySendError::Full(FibInput::Wants(batch))) => {
                     fib.in_flight.fetch_sub(wants, Ordering::AcqRel);
                     self.unsent = Some(batch);
-                    return;
+                    return false;
                 }
-                Err(_) => return,
+                Err(_) => return true,
             }
         }
+        false
     }
 
     fn event(&mut self, event: &RibEvent) {

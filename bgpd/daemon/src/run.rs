@@ -16,7 +16,7 @@ use daemonbase::privileges::{ROUTING, drop_privileges, nice};
 use daemonbase::signals::{Signal, Signals};
 use daemonbase::state::StateDir;
 use daemonbase::{Clock, exit, logging, notify};
-use kernel::{FibConfig, FibSync, InterfaceMonitor, MeddlingMonitor, Netlink};
+use kernel::{FibConfig, FibSync, InterfaceMonitor, MeddlingMonitor, NeighborMonitor, Netlink};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -27,6 +27,7 @@ use crate::messages::{RIB_QUEUE, SUPERVISOR_QUEUE};
 use crate::net::listener;
 use crate::rib_task::{self, FibLink};
 use crate::supervisor::{Overview, Publish, Shared, Supervisor, SupervisorInput};
+use crate::hops::{self, Hops};
 use crate::{ifmon, ipam_client, restart, rpc};
 
 /// Threads for all sockets. Reading and decoding a table costs a tenth of what the RIB's one thread does with it: more
@@ -132,6 +133,11 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     thread("interfaces", move || {
         ifmon::run(interfaces, monitor, &interfaces_tx, fib_too.as_ref(), &supervisor_too);
     });
+
+    if fib_inputs.is_some() {
+        let (hops, monitor) = (Hops::new(fib_inputs.clone()), NeighborMonitor::open()?);
+        thread("neighbors", move || hops::watch_neighbors(&hops, monitor));
+    }
 
     let shared = Shared {
         clock,

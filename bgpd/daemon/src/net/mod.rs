@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod connections;
 pub mod dial;
 pub mod flow;
+mod gateways;
 pub mod listener;
 pub mod malformed;
 pub mod neighbor;

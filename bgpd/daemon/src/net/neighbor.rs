@@ -8,7 +8,7 @@
 //! neighbour to do ([`InFlight`]) or its queue is full nothing is read, and what then waits in the socket is no silence
 //! (RFC 4271 §6.5); an answer to an older session is known by its number and dropped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Reconfigured, Session};
 use bgp_core::rib::{ConnectedTable, PeerId, PeerInfo, Retain};
 use bgp_wire::Capability;
 use daemonbase::Clock;
+use kernel::{LossReason, NextHop};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -27,8 +28,10 @@ use tracing::{debug, info, warn};
 
 use super::connections::{Connections, Event, LOW_WATER};
 use super::flow::{InFlight, Outlet};
+use super::gateways::Gateways;
 use super::sparing::Sparing;
 use super::{dial, malformed};
+use crate::hops::Hops;
 use crate::messages::{Command, HELD_BACK, RibInput, Snapshot};
 
 /// How long a neighbour made from a range is remembered without a session: its routes may be kept meanwhile.
@@ -61,12 +64,16 @@ pub struct Setup {
     pub commands: mpsc::Sender<Command>,
     /// Interfaces and addresses as last seen.
     pub interfaces: watch::Receiver<Arc<ConnectedTable>>,
+    /// The short way to the FIB.
+    pub hops: Hops,
 }
 
 struct Live {
     number: u64,
     conn: ConnId,
     ifindex: Option<u32>,
+    /// Its own addresses as next hops, where it is on a link: what is lost with it.
+    gateways: Gateways,
     outlet: Arc<Outlet>,
     /// Answers whose credit is not given back yet.
     owed: usize,
@@ -85,6 +92,8 @@ struct Task {
     enabled: bool,
     /// Drained as the file says it; a command goes beyond that until the file says something new.
     drain_in_file: bool,
+    /// Next hops that the FIB was told to leave.
+    drained: BTreeSet<NextHop>,
     leaving: bool,
 }
 
@@ -103,6 +112,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         malformed: Sparing::default(),
         enabled,
         drain_in_file,
+        drained: BTreeSet::new(),
         leaving: false,
     };
     task.peer.set_restarting(task.setup.restarting);
@@ -215,6 +225,7 @@ impl Task {
             }
             Command::Remove(subcode) => {
                 self.leaving = true;
+                self.tell_drain();
                 self.input(Input::ManualStop { subcode, message: String::new() });
                 self.to_rib.push_back(RibInput::Removed(self.setup.id));
             }
@@ -257,6 +268,7 @@ impl Task {
         self.setup.speaker = speaker;
         self.setup.config = config.clone();
         self.to_rib.push_back(RibInput::Reconfigured(self.setup.id, config));
+        self.tell_drain();
         self.drain();
     }
 
@@ -289,6 +301,9 @@ impl Task {
                 }
                 Output::Established(session) => self.established(&session),
                 Output::Updates(updates) => {
+                    if let Some(live) = &mut self.live {
+                        live.gateways.learn(&updates);
+                    }
                     for update in updates.iter().filter(|u| !u.errors.is_empty()) {
                         let now = self.setup.clock.now();
                         malformed::report(&mut self.malformed, now, &self.setup.config.name, update);
@@ -334,18 +349,51 @@ impl Task {
             remote_as = %info.remote_as, hold_time = session.hold_time, "session established"
         );
         let outlet = Arc::new(Outlet::default());
-        self.live =
-            Some(Live { number, conn: session.conn, ifindex: info.ifindex, outlet: Arc::clone(&outlet), owed: 0 });
+        self.live = Some(Live {
+            number,
+            conn: session.conn,
+            ifindex: info.ifindex,
+            gateways: Gateways::new(&self.setup.config, session.remote.ip()),
+            outlet: Arc::clone(&outlet),
+            owed: 0,
+        });
+        self.tell_drain();
         let task = self.setup.commands.clone();
         self.to_rib.push_back(RibInput::Up { info: Box::new(info), session: number, task, outlet });
     }
 
     fn down(&mut self, down: &Down) {
-        warn!(neighbor = %self.setup.config.name, "session down: {}", down.reason);
-        self.live = None;
         let retain = down.retain.as_ref().filter(|_| !self.leaving);
         let retain = retain.map(|r| Retain { families: r.families.clone(), restart_time: r.restart_time });
-        self.to_rib.push_back(RibInput::Down(self.setup.id, retain));
+        let hops = self.hops();
+        self.live = None;
+        // RFC 4724 §4.2: who restarts goes on forwarding.
+        let lost = if retain.is_none() { hops } else { Vec::new() };
+        if !lost.is_empty() {
+            self.setup.hops.lost(lost.clone(), LossReason::SessionDown);
+        }
+        warn!(neighbor = %self.setup.config.name, "session down: {}", down.reason);
+        self.to_rib.push_back(RibInput::Down { id: self.setup.id, retain, lost });
+    }
+
+    /// The next hops that lead to the neighbour itself.
+    fn hops(&self) -> Vec<NextHop> {
+        let Some((ifindex, live)) = self.live.as_ref().and_then(|l| Some((l.ifindex?, l))) else { return Vec::new() };
+        live.gateways.addresses().map(|g| NextHop { gateway: Some(g), ifindex }).collect()
+    }
+
+    /// The FIB is told that traffic is to leave the session's next hops, or (of those that it was told of) may come back.
+    fn tell_drain(&mut self) {
+        let hops = if self.setup.config.drain && !self.leaving { self.hops() } else { Vec::new() };
+        if !hops.is_empty() {
+            self.setup.hops.lost(hops.clone(), LossReason::Drained);
+            self.drained.extend(hops);
+        } else if !self.setup.config.drain || self.leaving {
+            let back: Vec<NextHop> = std::mem::take(&mut self.drained).into_iter().collect();
+            if !back.is_empty() {
+                self.setup.hops.returned(back, LossReason::Drained);
+            }
+        }
     }
 
     /// What came of a read of so many octets is worked off when the last UPDATEs of it are.

@@ -75,6 +75,7 @@ impl Bench {
             rib: rib_tx,
             commands: commands.clone(),
             interfaces,
+            hops: Hops::default(),
         };
         tokio::spawn(run(setup, receiver));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -27,6 +27,7 @@ use crate::announcements::{Announcements, within};
 use crate::config::Config;
 use crate::directory::{Directory, Entry};
 use crate::fib_task::FibInput;
+use crate::hops::Hops;
 use crate::ipam_client;
 use crate::messages::{Command, NEIGHBOR_QUEUE, RibInput};
 use crate::net::listener::{Door, Listeners};
@@ -256,6 +257,7 @@ impl Supervisor {
             rib: self.shared.rib.clone(),
             commands: commands.clone(),
             interfaces: self.shared.interfaces.clone(),
+            hops: Hops::new(self.shared.fib.clone()),
         };
         let task = self.tasks.spawn(neighbor::run(setup, receiver));
         self.by_task.insert(task.id(), config.name.clone());
