@@ -246,11 +246,11 @@ impl Row for FibRoute {
 impl Row for NextHopObject {
     const COLUMNS: &'static [&'static str] = &["ID", "ROUTES", "IN USE", "BACKUP", "LOST", "STATE"];
     fn cells(&self) -> Vec<Cell> {
-        let backup = match (self.backup.as_str(), self.shared_duct.as_str()) {
+        let backup = match (self.backup.as_str(), self.shared_fate.as_str()) {
             ("", _) if self.form == "discard" => Cell::default(),
             ("", _) => Cell::toned("none", Tone::Bad),
             (backup, "") => backup.into(),
-            (backup, duct) => Cell::toned(format!("{backup} (same duct: {duct})"), Tone::Bad),
+            (backup, why) => Cell::toned(format!("{backup} ({why})"), Tone::Bad),
         };
         let active = if self.form == "discard" { "discard".to_owned() } else { self.active.join(", ") };
         let (state, tone) = match (self.installed, self.error.as_str()) {

@@ -126,7 +126,7 @@ impl Bgpd for Fixed {
             form: "protected".into(),
             active: vec!["198.51.100.1 dev fib-a".into()],
             backup: "198.51.100.5 dev bb1".into(),
-            shared_duct: "north".into(),
+            shared_fate: "same duct: north".into(),
             lost: vec!["198.51.100.9 dev fib-b (link down)".into()],
             routes: 1_000_000,
             installed: true,

@@ -60,7 +60,7 @@ pub enum FibInput {
     },
     /// Not to be used from now on, for one more reason.
     HopsLost(Vec<NextHop>, LossReason),
-    /// This reason is gone.
+    /// This reason is gone. Waits its turn behind the wants before it: those of a session that ended lead elsewhere.
     HopsReturned(Vec<NextHop>, LossReason),
     /// Somebody, of objects perhaps we, changed what is ours.
     Meddled(Meddled),
@@ -141,6 +141,7 @@ pub fn run<K: FibKernel>(
                 in_flight.fetch_sub(batch.wants.len(), Ordering::AcqRel);
                 set(&mut fib, &batch, &mut results);
             }
+            Some(Due::Returned(hops, reason)) => fib.hops_returned(&hops, reason),
             Some(Due::Sweep) => {
                 // Every want that came before is set, so what is unclaimed now is nobody's.
                 let swept = fib.sweep_stale();
@@ -213,6 +214,7 @@ impl Parting {
 
 /// What waits for its turn, in its order.
 enum Due {
+    Returned(Vec<NextHop>, LossReason),
     Wants(FibBatch),
     Sweep,
 }
@@ -245,7 +247,7 @@ fn take<K: FibKernel>(fib: &mut FibSync<K>, input: FibInput, backlog: &mut VecDe
             }
         }
         FibInput::HopsLost(hops, reason) => fib.hops_lost(&hops, reason),
-        FibInput::HopsReturned(hops, reason) => fib.hops_returned(&hops, reason),
+        FibInput::HopsReturned(hops, reason) => backlog.push_back(Due::Returned(hops, reason)),
         FibInput::Meddled(meddled) => {
             let objects = if meddled.objects { fib.objects_changed() } else { 0 };
             let routes = fib.routes_removed(&meddled.routes);

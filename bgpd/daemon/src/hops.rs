@@ -55,7 +55,7 @@ impl Hops {
         let (answer, reply) = oneshot::channel();
         self.0.as_ref()?.send(FibInput::NextHops(answer)).ok()?;
         let objects = reply.blocking_recv().ok()?;
-        Some(objects.iter().flat_map(|o| o.hops()).collect())
+        Some(objects.iter().flat_map(|o| o.active.iter().map(|w| w.hop).chain(o.backup)).collect())
     }
 }
 
@@ -85,8 +85,7 @@ pub fn watch_neighbors(hops: &Hops, mut monitor: NeighborMonitor) {
                 hops.lost(news, LossReason::NeighborFailed);
             }
         }
-        let back: Vec<NextHop> =
-            changes.iter().filter(|c| c.answers).map(hop).filter(|h| lost.remove(h)).collect();
+        let back: Vec<NextHop> = changes.iter().filter(|c| c.answers).map(hop).filter(|h| lost.remove(h)).collect();
         if !back.is_empty() {
             info!(gateways = names(&back), "they answer again");
             hops.returned(back, LossReason::NeighborFailed);

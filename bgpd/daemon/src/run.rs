@@ -23,11 +23,11 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::fib_task::{self, FIB_QUEUE};
+use crate::hops::{self, Hops};
 use crate::messages::{RIB_QUEUE, SUPERVISOR_QUEUE};
 use crate::net::listener;
 use crate::rib_task::{self, FibLink};
 use crate::supervisor::{Overview, Publish, Shared, Supervisor, SupervisorInput};
-use crate::hops::{self, Hops};
 use crate::{ifmon, ipam_client, restart, rpc};
 
 /// Threads for all sockets. Reading and decoding a table costs a tenth of what the RIB's one thread does with it: more

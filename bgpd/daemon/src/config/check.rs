@@ -148,7 +148,12 @@ fn ducts(source: Source<'_>, raw: RawDucts) -> Result<Ducts> {
     in_order.sort_by_key(|(name, _)| name.span().start);
     for (duct, interfaces) in in_order {
         if duct.get_ref().trim().is_empty() {
-            return Err(source.error(&duct.span(), Rule::Ducts, "a duct without a name", "name it as the digger would"));
+            return Err(source.error(
+                &duct.span(),
+                Rule::Ducts,
+                "a duct without a name",
+                "name it as the digger would",
+            ));
         }
         if interfaces.get_ref().is_empty() {
             let what = format!("no interface runs through duct {:?}", duct.get_ref());

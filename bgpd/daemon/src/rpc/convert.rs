@@ -6,7 +6,7 @@ use bgp_core::rib::{
     ConnectedTable, ExplainedPath, FibState, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
 };
 use bgp_wire::Origin;
-use kernel::{NextHop, ProcessMemory};
+use kernel::{LossReason, NextHop, NexthopEntry, ProcessMemory, WeightedHop};
 use net_types::Monotime;
 
 use crate::directory::Directory;
@@ -37,6 +37,17 @@ pub(super) fn memory(process: &ProcessMemory, tables: &Memory, rib: &RibSummary)
     }
 }
 
+fn loss(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::LinkDown => "link down",
+        LossReason::BfdDown => "BFD down",
+        LossReason::SessionDown => "session down",
+        LossReason::NeighborFailed => "does not answer",
+        LossReason::Drained => "drained",
+        LossReason::Refused => "refused by the kernel",
+    }
+}
+
 /// What turns numbers into names.
 pub(super) struct Names<'a> {
     pub(super) directory: &'a Directory,
@@ -60,6 +71,47 @@ impl Names<'_> {
 
     fn resolved(&self, hop: &ResolvedNextHop) -> String {
         self.hop(hop.gateway, hop.ifindex)
+    }
+
+    /// Why a backup may be lost with what is in use, if so.
+    fn shared_fate<'b>(&self, backup: &NextHop, mut active: impl Iterator<Item = &'b NextHop>) -> Option<String> {
+        let own = self.interface(backup.ifindex);
+        active.find_map(|h| self.ducts.shared_fate(&own, &self.interface(h.ifindex)))
+    }
+
+    /// An object that routes hang on.
+    pub(super) fn next_hops(&self, o: &NexthopEntry) -> pb::NextHopObject {
+        let hop = |h: &NextHop| self.hop(h.gateway, h.ifindex);
+        let shares = o.active.iter().any(|w| w.weight != 1);
+        let weighted = |w: &WeightedHop| match shares {
+            true => format!("{} weight {}", hop(&w.hop), w.weight),
+            false => hop(&w.hop),
+        };
+        let lost = |(h, reasons): &(NextHop, Vec<LossReason>)| {
+            let why: Vec<&str> = reasons.iter().map(|r| loss(*r)).collect();
+            format!("{} ({})", hop(h), why.join(", "))
+        };
+        pb::NextHopObject {
+            id: o.id,
+            form: match (o.form, o.active.len(), o.backup) {
+                ("group", _, Some(_)) => "protected",
+                ("group", 2.., None) => "multipath",
+                ("group", ..) => "single",
+                (form, ..) => form,
+            }
+            .into(),
+            active: o.active.iter().map(weighted).collect(),
+            backup: o.backup.as_ref().map_or_else(String::new, hop),
+            shared_fate: o
+                .backup
+                .as_ref()
+                .and_then(|b| self.shared_fate(b, o.active.iter().map(|w| &w.hop)))
+                .unwrap_or_default(),
+            lost: o.lost.iter().map(lost).collect(),
+            routes: o.users as u64,
+            installed: o.present,
+            error: o.error.clone().unwrap_or_default(),
+        }
     }
 
     pub(super) fn route(&self, e: &RouteEntry, now: Monotime) -> pb::Route {
@@ -121,10 +173,6 @@ impl Names<'_> {
     pub(super) fn fib(&self, line: &Line) -> pb::FibRoute {
         let hops: Vec<String> = line.hops.iter().map(|h| self.hop(h.gateway, h.ifindex)).collect();
         let discard = hops.is_empty() && line.state != "stale";
-        let shares = |backup: &NextHop| {
-            let own = self.interface(backup.ifindex);
-            line.hops.iter().find_map(|h| self.ducts.shared_fate(&own, &self.interface(h.ifindex)))
-        };
         pb::FibRoute {
             prefix: line.prefix.to_string(),
             nexthop_id: line.nexthop_id.unwrap_or_default(),
@@ -132,7 +180,7 @@ impl Names<'_> {
             state: line.state.into(),
             error: line.error.clone(),
             backup: line.backup.map_or_else(String::new, |h| self.hop(h.gateway, h.ifindex)),
-            shared_fate: line.backup.as_ref().and_then(shares).unwrap_or_default(),
+            shared_fate: line.backup.as_ref().and_then(|b| self.shared_fate(b, line.hops.iter())).unwrap_or_default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, Names};
 use super::query;
 use crate::directory::{Directory, Entry};
-use crate::fib_task;
+use crate::fib_task::{self, FibInput};
 use crate::messages::{Command, Snapshot};
 use crate::supervisor::Shared;
 
@@ -182,7 +182,8 @@ impl Bgpd for Reader {
         tokio::spawn(async move {
             while let Some((now, page)) = pages.recv().await {
                 for entry in &page {
-                    let route = Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib }.route(entry, now);
+                    let route =
+                        Names { directory: &directory, interfaces: &interfaces, ducts: &ducts, fib }.route(entry, now);
                     if stream.send(Ok(route)).await.is_err() {
                         return;
                     }
@@ -208,6 +209,25 @@ impl Bgpd for Reader {
             });
         }
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn list_next_hops(
+        &self,
+        _: Request<pb::ListNextHopsRequest>,
+    ) -> Result<Response<pb::ListNextHopsResponse>, Status> {
+        let (directory, interfaces, _, ducts) = self.world();
+        let Some(fib) = self.shared.fib.clone() else { return Ok(Response::new(pb::ListNextHopsResponse::default())) };
+        let ask = move || {
+            let (answer, reply) = oneshot::channel();
+            fib.send(FibInput::NextHops(answer)).ok()?;
+            reply.blocking_recv().ok()
+        };
+        let asked = tokio::task::spawn_blocking(ask).await.ok().flatten();
+        let objects = asked.ok_or_else(|| Status::unavailable("bgpd is stopping"))?;
+        let names = Names { directory: &directory, interfaces: &interfaces, fib: true, ducts: &ducts };
+        // Members are parts of the groups shown.
+        let shown = objects.iter().filter(|o| o.form != "member");
+        Ok(Response::new(pb::ListNextHopsResponse { objects: shown.map(|o| names.next_hops(o)).collect() }))
     }
 
     async fn explain_route(

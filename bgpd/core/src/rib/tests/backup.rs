@@ -7,7 +7,8 @@ const PREFIX: &str = "203.0.113.0/28";
 const HOPS: [&str; 3] = ["192.0.2.7", "198.51.100.130", "198.51.100.200"];
 
 fn four_links() -> ConnectedTable {
-    let more = [link(3, "198.51.100.128/26", "198.51.100.129", true), link(4, "198.51.100.192/26", "198.51.100.193", true)];
+    let more =
+        [link(3, "198.51.100.128/26", "198.51.100.129", true), link(4, "198.51.100.192/26", "198.51.100.193", true)];
     links().into_iter().chain(more).collect()
 }
 
@@ -95,7 +96,8 @@ fn a_backup_that_comes_goes_or_changes_is_no_news_to_neighbours() {
     lab.send(7, route(HOPS[0], 300));
     assert!(lab.told(2, PREFIX));
     let cookie = lab.rib.fib_entry(&p(PREFIX)).unwrap().cookie;
-    let changes = [(8, route(HOPS[1], 200)), (9, route(HOPS[2], 250)), (9, route(HOPS[2], 100)), (8, withdraw(&[PREFIX]))];
+    let changes =
+        [(8, route(HOPS[1], 200)), (9, route(HOPS[2], 250)), (9, route(HOPS[2], 100)), (8, withdraw(&[PREFIX]))];
     for (wanted, (n, update)) in [HOPS[1], HOPS[2], HOPS[1], HOPS[2]].into_iter().zip(changes) {
         lab.rib.update(lab.now, PeerId(n), &update);
         assert!(!lab.rib.has_ready_peer());

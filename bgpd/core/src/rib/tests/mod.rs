@@ -372,7 +372,9 @@ impl Lab {
     fn via(&self, prefix: &str) -> Option<(String, u32)> {
         match self.kernel.get(&p(prefix))? {
             FibTarget::Forward { active, .. } => {
-                let [WeightedNextHop { hop, weight: 1 }] = active.as_slice() else { panic!("one next hop: {active:?}") };
+                let [WeightedNextHop { hop, weight: 1 }] = active.as_slice() else {
+                    panic!("one next hop: {active:?}")
+                };
                 Some((hop.gateway.unwrap().to_string(), hop.ifindex))
             }
             FibTarget::Discard => Some(("discard".to_owned(), 0)),

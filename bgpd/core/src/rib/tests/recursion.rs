@@ -102,8 +102,12 @@ fn a_next_hop_two_routes_deep_goes_with_the_link_at_the_end() {
     down.iter_mut().filter(|c| c.ifindex == 2).for_each(|c| c.up = false);
     lab.rib.set_connected(lab.now, down);
     let lost = at_once(&mut lab);
-    let other = ResolvedNextHop { gateway: Some(ip("2001:db8:2::8")), ifindex: 2, through: Some(ip("2001:db8:ffff::1")) };
-    assert!(lost.contains(&HopEvent::Lost(hop("2001:db8:2::8", 2))) && lost.contains(&HopEvent::Lost(other)), "{lost:?}");
+    let other =
+        ResolvedNextHop { gateway: Some(ip("2001:db8:2::8")), ifindex: 2, through: Some(ip("2001:db8:ffff::1")) };
+    assert!(
+        lost.contains(&HopEvent::Lost(hop("2001:db8:2::8", 2))) && lost.contains(&HopEvent::Lost(other)),
+        "{lost:?}"
+    );
     assert_eq!(lost.len(), 2);
     lab.rib.set_connected(lab.now, links());
     lab.pump();
@@ -128,7 +132,10 @@ fn one_gateway_is_a_next_hop_of_its_own_for_each_it_leads_to() {
     let entry = lab.rib.fib_entry(&p("2001:db8:900::/48")).unwrap();
     assert_eq!(entry.backup.unwrap().shared_fate, "same interface as the active one: eth2");
     lab.rib.update(lab.now, PeerId(7), &withdraw(&["2001:db8:ffff::1/128"]));
-    assert_eq!(at_once(&mut lab).last(), Some(&HopEvent::Lost(ResolvedNextHop { through: Some(ip("2001:db8:ffff::1")), ..hop("2001:db8:2::7", 2) })));
+    assert_eq!(
+        at_once(&mut lab).last(),
+        Some(&HopEvent::Lost(ResolvedNextHop { through: Some(ip("2001:db8:ffff::1")), ..hop("2001:db8:2::7", 2) }))
+    );
     lab.pump();
     assert_eq!(lab.kernel[&p("2001:db8:900::/48")].backup(), None);
 }
