@@ -123,6 +123,7 @@ impl LocRib {
     /// Routes come: `verdict` is that on most of them, and held by the caller.
     pub(super) fn begin_batch(&mut self, now: Monotime, generation: GenerationId, verdict: Verdict) -> Option<Batch> {
         self.bring_home();
+        self.forget_last_want();
         let sender = self.sender(generation)?;
         let usual = self.candidate(verdict, sender.base);
         // 2^32 seconds are 136 years.
@@ -190,6 +191,8 @@ impl LocRib {
         } else {
             let Some(source) = self.sources.source(batch.sender.generation, path_id) else { return };
             batch.sender.plain &= path_id == 0;
+            // The verdict or the source may have had its number from one that went.
+            self.forget_last_want();
             self.candidate(verdict, source)
         };
         let Some(id) = self.table.entry(prefix) else { return };

@@ -20,9 +20,46 @@ use super::choose::Usable;
 use super::decision;
 use super::ids::DestId;
 use super::loc_rib::LocRib;
+use super::paths::Path;
 use super::sources::SourceId;
 use super::targets::TargetId;
 use super::types::{Backup, FibTarget, ResolvedNextHop};
+use super::verdicts::Verdict;
+
+/// Most paths of a destination that [`LastWant`] remembers.
+const REMEMBERED: usize = 8;
+
+/// The paths last looked at and what came of them. Neighbouring prefixes mostly have the same; whoever changes what the
+/// answer depends on (next hops, what numbers of verdicts and sources mean, the configuration) forgets it, and so does the
+/// end of each call.
+#[derive(Default, Debug)]
+pub(super) struct LastWant {
+    paths: [(Verdict, SourceId); REMEMBERED],
+    /// How many; none: nothing is remembered.
+    len: usize,
+    /// With a reference.
+    target: Option<TargetId>,
+}
+
+impl LastWant {
+    fn of(first: &Path, further: &[Path]) -> Option<LastWant> {
+        let mut last = LastWant { len: further.len() + 1, ..LastWant::default() };
+        let places = last.paths.get_mut(..further.len() + 1)?;
+        for (place, path) in places.iter_mut().zip(std::iter::once(first).chain(further)) {
+            *place = (path.verdict, path.source);
+        }
+        Some(last)
+    }
+
+    #[inline]
+    fn is_of(&self, first: &Path, further: &[Path]) -> bool {
+        let Some((one, others)) = self.paths.get(..self.len).and_then(|paths| paths.split_first()) else {
+            return false;
+        };
+        let same = |(of, path): (&(Verdict, SourceId), &Path)| *of == (path.verdict, path.source);
+        others.len() == further.len() && same((one, first)) && others.iter().zip(further).all(same)
+    }
+}
 
 /// The largest share of the traffic, as the kernel's next-hop groups have it.
 const MOST_WEIGHT: u16 = 256;
@@ -30,7 +67,7 @@ const MOST_WEIGHT: u16 = 256;
 impl LocRib {
     /// The best path of a destination is what it was; others came, changed or went.
     pub(super) fn others_changed(&mut self, id: DestId) {
-        if self.deferred || !self.fib.has_kernel() {
+        if self.deferred || !self.fib.has_kernel() || self.want_as_last(id) {
             return;
         }
         let best = self.table.get(id).and_then(|s| s.best()).copied();
@@ -40,8 +77,29 @@ impl LocRib {
         }
     }
 
+    /// Wants what the last destination wants, if it has the same paths in the same order, the best one first.
+    #[inline]
+    pub(super) fn want_as_last(&mut self, id: DestId) -> bool {
+        let Some(slot) = self.table.get_mut(id).filter(|s| s.has_best()) else { return false };
+        if !self.last_want.is_of(&slot.first, self.blocks.get(slot.further, slot.extra)) {
+            return false;
+        }
+        self.fib.want(id, slot, self.last_want.target);
+        true
+    }
+
+    /// What [`LastWant`] depends on changes.
+    #[inline]
+    pub(super) fn forget_last_want(&mut self) {
+        self.last_want.len = 0;
+        if let Some(target) = self.last_want.target.take() {
+            self.fib.targets.release(target);
+        }
+    }
+
     /// Wants what follows from the best path, which stands first, and the others.
     pub(super) fn want_beside_others(&mut self, id: DestId, best: &Usable, alone: TargetId) {
+        self.forget_last_want();
         let most = self.table.get(id).and_then(|s| s.best()).map_or(1, |best| self.most_equal(best.source));
         let target = if most > 1 {
             self.with_equals(id, best, alone, most)
@@ -51,6 +109,10 @@ impl LocRib {
         };
         if let Some(slot) = self.table.get_mut(id) {
             self.fib.want(id, slot, Some(target));
+            if let Some(last) = LastWant::of(&slot.first, self.blocks.get(slot.further, slot.extra)) {
+                self.last_want = LastWant { target: Some(target), ..last };
+                return;
+            }
         }
         self.fib.targets.release(target);
     }

@@ -250,7 +250,9 @@ impl LocRib {
         slot.set_has_best(best.is_some());
         match (winner, target) {
             (Some((_, usable)), Some(alone)) if slot.extra > 0 && self.fib.has_kernel() && !usable.local => {
-                self.want_beside_others(id, &usable, alone);
+                if !self.want_as_last(id) {
+                    self.want_beside_others(id, &usable, alone);
+                }
             }
             _ => {
                 self.fib.want(id, slot, target);

@@ -117,6 +117,7 @@ impl LocRib {
     }
 
     fn judge_kept(&mut self, id: DestId, at: usize) -> Option<bool> {
+        self.forget_last_want();
         let path = self.path(id, at)?;
         let prefix = self.table.prefix(id)?;
         let old = self.verdicts.pre(path.verdict)?;

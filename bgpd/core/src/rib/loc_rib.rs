@@ -16,6 +16,7 @@ use net_types::{Family, Prefix};
 
 use super::arrivals::Tally;
 use super::attributes::AttrPool;
+use super::backup::LastWant;
 use super::choose::Usable;
 use super::decision::PathKey;
 use super::fate::Fates;
@@ -48,6 +49,7 @@ pub(super) struct LocRib {
     pub(super) connected: ConnectedIndex,
     pub(super) fib: FibWants,
     pub(super) fates: Fates,
+    pub(super) last_want: LastWant,
     pub(super) hop_events: VecDeque<HopEvent>,
     /// Destinations with a path.
     pub(super) prefixes: PerFamily<usize>,
@@ -104,6 +106,7 @@ impl LocRib {
             connected: ConnectedIndex::default(),
             fib,
             fates: Fates::default(),
+            last_want: LastWant::default(),
             hop_events: VecDeque::new(),
             prefixes: PerFamily::default(),
             originated: BTreeSet::new(),

@@ -418,6 +418,7 @@ impl Rib {
         }
         self.check_deferral(now);
         self.poll_swept();
+        self.loc.forget_last_want();
         self.mark_changed();
         self.loc.notes_paths = self.out.tells_more_than_the_best();
         self.note_released();

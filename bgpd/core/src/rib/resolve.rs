@@ -63,6 +63,7 @@ impl LocRib {
             if let Some(entry) = self.next_hops.get_mut(id) {
                 entry.state = new;
             }
+            self.forget_last_want();
             self.tell_hop(&key, old, new);
             self.release_target(old);
             if new.is_ok() || old.is_ok() {

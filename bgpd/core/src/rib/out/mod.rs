@@ -368,9 +368,11 @@ impl AdjRibOut {
     /// True as long as the number of a destination must not be given to another prefix. Whoever frees numbers asks when a
     /// destination has become empty, and again when [`AdjRibOut::poll_released`] names it.
     pub fn holds(&self, dest: DestId) -> bool {
-        self.groups.iter().flatten().map(Box::as_ref).chain(&self.dissolving).any(|g| g.holds(dest))
+        self.groups.iter().flatten().any(|g| g.holds(dest))
+            || self.dissolving.iter().any(|g| g.holds(dest))
             || self.left.iter().any(|held| held.contains(dest))
-            || self.many.values().map(Box::as_ref).chain(&self.many_over).any(|m| m.holds(dest))
+            || self.many.values().any(|m| m.holds(dest))
+            || self.many_over.iter().any(|m| m.holds(dest))
     }
 
     /// A destination that was held and perhaps is not any more ([`AdjRibOut::holds`]).
