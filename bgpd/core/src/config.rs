@@ -35,6 +35,13 @@ pub struct SpeakerConfig {
     pub multipath: Multipath,
 }
 
+impl SpeakerConfig {
+    /// True if the other differs at most in what is wanted in the kernel: no session and no policy looks at that.
+    pub fn differs_in_wants_only(&self, other: &SpeakerConfig) -> bool {
+        SpeakerConfig { ducts: other.ducts.clone(), multipath: other.multipath, ..self.clone() } == *other
+    }
+}
+
 /// Interfaces whose fibres lie in one duct. An interface in none has a fate of its own.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Ducts(BTreeMap<String, String>);

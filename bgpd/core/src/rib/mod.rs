@@ -137,12 +137,10 @@ impl Rib {
     /// The speaker's configuration changed: everything is judged and decided again, and only what comes out differently
     /// is written or sent.
     pub fn set_speaker(&mut self, now: Monotime, speaker: SpeakerConfig) {
-        let old = Arc::clone(&self.loc.speaker);
-        if *old == speaker {
+        if *self.loc.speaker == speaker {
             return;
         }
-        let wants_only = SpeakerConfig { ducts: speaker.ducts.clone(), multipath: speaker.multipath, ..(*old).clone() };
-        if wants_only == speaker {
+        if self.loc.speaker.differs_in_wants_only(&speaker) {
             // Which path is the best, and what is announced, does not depend on these.
             self.loc.take_speaker(Arc::new(speaker));
             self.loc.owe(Job::DecideAll);
@@ -414,7 +412,7 @@ impl Rib {
     fn flush(&mut self, now: Monotime) {
         if self.loc.sources.take_died() {
             self.loc.unsettle_routed();
-            self.loc.settle(true);
+            self.loc.settle(false);
         }
         self.check_deferral(now);
         self.poll_swept();

@@ -64,7 +64,7 @@ impl Supervisor {
                 self.reconfigure(name, &config).await;
             }
         }
-        if speaker_changed {
+        if !old.speaker.differs_in_wants_only(&self.config.speaker) {
             for name in &difference.unchanged {
                 if let Some(config) = self.config.neighbors.get(name).cloned() {
                     self.reconfigure(name, &config).await;
