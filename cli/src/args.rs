@@ -124,6 +124,9 @@ pub(crate) enum Show {
         /// Name or address
         name: Option<String>,
     },
+    /// BFD sessions: whether the paths to the neighbours are watched, and how closely
+    #[command(after_help = "Example: noc show bfd")]
+    Bfd,
     /// The routes in use (Loc-RIB); with an address, the longest match
     #[command(
         visible_alias = "routes",

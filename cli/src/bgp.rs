@@ -56,6 +56,10 @@ pub(crate) async fn show(at: &Address, what: Show, out: &mut Output) -> Result<(
                 (_, all) => out.rows(all),
             }
         }
+        Show::Bfd => {
+            let found = bgpd.list_bfd(within(ListBfdRequest {}, PATIENCE)).await?.into_inner();
+            out.rows(&found.sessions)
+        }
         Show::Route { prefix, longer, all, family } => {
             let request = ListRoutesRequest {
                 table: Table::LocRib.into(),

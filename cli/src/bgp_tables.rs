@@ -120,6 +120,28 @@ impl Row for Neighbor {
     }
 }
 
+impl Row for BfdSession {
+    const COLUMNS: &'static [&'static str] =
+        &["NEIGHBOR", "PEER", "INTERFACE", "STATE", "SINCE", "REMOTE", "SENDS", "DETECTS", "FAILED", "DIAGNOSTIC"];
+    fn cells(&self) -> Vec<Cell> {
+        let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
+        let tone = if self.state == "Up" { Tone::Good } else { Tone::Bad };
+        let over = if self.multihop { "(multihop)" } else { self.interface.as_str() };
+        vec![
+            self.neighbor.as_str().into(),
+            self.peer.as_str().into(),
+            over.into(),
+            Cell::toned(self.state.as_str(), tone),
+            duration(self.state_seconds).into(),
+            self.remote_state.as_str().into(),
+            self.transmit_interval.map_or_else(|| "nothing".into(), milliseconds).into(),
+            milliseconds(self.detection_time).into(),
+            self.failures.into(),
+            if self.state == "Up" { Cell::default() } else { self.diagnostic.as_str().into() },
+        ]
+    }
+}
+
 fn state(n: &Neighbor) -> Cell {
     match n.state.as_str() {
         "Established" if n.drained => Cell::toned("Established, drained", Tone::Strong),

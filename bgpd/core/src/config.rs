@@ -208,6 +208,41 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Which of RFC 5880's authentications; the MD5 and plain ones are not spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BfdAuthenticationKind {
+    /// Keyed SHA1, type 4.
+    KeyedSha1,
+    /// Meticulous Keyed SHA1, type 5: each packet has a number of its own.
+    MeticulousKeyedSha1,
+}
+
+/// Authentication of a BFD session (RFC 5880 §6.7).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BfdAuthentication {
+    /// Its kind.
+    pub kind: BfdAuthenticationKind,
+    /// The key's number.
+    pub key_id: u8,
+    /// At most 20 octets.
+    pub key: Secret,
+}
+
+/// BFD with a neighbour.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BfdConfig {
+    /// Both Desired Min TX Interval and Required Min RX Interval once Up.
+    pub interval: Duration,
+    /// Detect Mult.
+    pub multiplier: u8,
+    /// No session becomes Established before BFD is Up.
+    pub strict: bool,
+    /// RFC 5883 (port 4784) instead of RFC 5881 (port 3784).
+    pub multihop: bool,
+    /// Keyed SHA1.
+    pub authentication: Option<BfdAuthentication>,
+}
+
 /// One neighbour, all defaults resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NeighborConfig {
@@ -290,6 +325,8 @@ pub struct NeighborConfig {
     pub graceful_shutdown: bool,
     /// Traffic is led away from the session before somebody works on it: we are the initiator of RFC 8326 §4.
     pub drain: bool,
+    /// BFD, if it is to watch the path.
+    pub bfd: Option<BfdConfig>,
 }
 
 impl NeighborConfig {
@@ -335,6 +372,7 @@ impl NeighborConfig {
             prepend: 0,
             graceful_shutdown: true,
             drain: false,
+            bfd: None,
         }
     }
 

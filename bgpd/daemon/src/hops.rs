@@ -9,7 +9,7 @@
 //! last want that came of it; every other reason is taken back by who gave it.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use kernel::{LossReason, NeighborMonitor, NextHop};
@@ -42,11 +42,17 @@ impl Hops {
         self.say(FibInput::HopsReturned(hops, reason));
     }
 
+    /// Nobody who says so may wait: BFD has its clock, a neighbour's task its timers.
     fn say(&self, input: FibInput) {
-        if let Some(fib) = &self.0
-            && fib.send(input).is_err()
-        {
-            error!("the FIB's thread is gone");
+        let Some(fib) = &self.0 else { return };
+        match fib.try_send(input) {
+            Ok(()) => {}
+            // Its queue has room for all that the RIB may have under way, so this is a burst.
+            Err(TrySendError::Full(input)) => {
+                let fib = fib.clone();
+                std::thread::spawn(move || fib.send(input));
+            }
+            Err(TrySendError::Disconnected(_)) => error!("the FIB's thread is gone"),
         }
     }
 

@@ -4,6 +4,7 @@
 //! neighbours that agreed on graceful restart keep our routes and the next start adopts everything (RFC 4724). To leave
 //! for good, `--stop=withdraw` makes SIGTERM say Cease to everybody and take the kernel routes away.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicUsize;
@@ -16,7 +17,7 @@ use daemonbase::privileges::{ROUTING, drop_privileges, nice};
 use daemonbase::signals::{Signal, Signals};
 use daemonbase::state::StateDir;
 use daemonbase::{Clock, exit, logging, notify};
-use kernel::{FibConfig, FibSync, InterfaceMonitor, MeddlingMonitor, NeighborMonitor, Netlink};
+use kernel::{FibConfig, FibSync, InterfaceMonitor, LossReason, MeddlingMonitor, NeighborMonitor, Netlink, NextHop};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -28,7 +29,7 @@ use crate::messages::{RIB_QUEUE, SUPERVISOR_QUEUE};
 use crate::net::listener;
 use crate::rib_task::{self, FibLink};
 use crate::supervisor::{Overview, Publish, Shared, Supervisor, SupervisorInput};
-use crate::{ifmon, ipam_client, restart, rpc};
+use crate::{bfd, ifmon, ipam_client, restart, rpc};
 
 /// Threads for all sockets. Reading and decoding a table costs a tenth of what the RIB's one thread does with it: more
 /// would only steal from each other.
@@ -71,8 +72,15 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     let state_dir = Arc::new(StateDir::open(&config.daemon.state_dir, "bgpd")?);
     let bound = listener::bind_all(&config.listen, &config.places, &[])?;
     // Of the thread that all others come from, as the right to do it goes with the other privileges.
+    let bfd_ahead = bfd::thread::ahead();
     let ahead = nice(FIB_NICE);
     drop_privileges(ROUTING)?;
+    let clock = Clock::start();
+    let (fib_inputs, fib_receiver) = std_mpsc::sync_channel(FIB_QUEUE);
+    let fib_inputs = config.fib.enabled.then_some(fib_inputs);
+    let hops = Hops::new(fib_inputs.clone());
+    let bfd = start_bfd(clock, bfd_ahead, hops.clone())?;
+    bfd_ahead.back();
     let (interfaces, monitor) = InterfaceMonitor::open()?;
     let mut fib = open_fib(&config)?;
     let meddling = fib.as_mut().map(|fib| MeddlingMonitor::open(&kernel_config(&config), fib.kernel_mut().port()));
@@ -90,7 +98,6 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         neighbors = config.neighbors.len(), restarting, "bgpd starts"
     );
 
-    let clock = Clock::start();
     let (rib_tx, rib_rx) = mpsc::channel(RIB_QUEUE);
     let (supervisor_tx, supervisor_rx) = mpsc::channel(SUPERVISOR_QUEUE);
     let (interfaces_tx, interfaces_rx) = watch::channel(Arc::new(ifmon::connected(&interfaces)));
@@ -99,18 +106,17 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     let (overview_tx, overview_rx) = watch::channel(Overview::default());
     let (restarting_tx, restarting_rx) = watch::channel(restarting);
 
-    let link = fib.map(|fib| {
-        let (inputs, receiver) = std_mpsc::sync_channel(FIB_QUEUE);
+    let in_flight = fib.map(|fib| {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (counter, rib) = (in_flight.clone(), rib_tx.clone());
         let hold_up = config.fib.hold_up;
-        thread("fib", move || fib_task::run(fib, &receiver, &counter, &rib, hold_up));
-        FibLink { inputs, in_flight }
+        thread("fib", move || fib_task::run(fib, &fib_receiver, &counter, &rib, hold_up));
+        in_flight
     });
+    let link = fib_inputs.clone().zip(in_flight).map(|(inputs, in_flight)| FibLink { inputs, in_flight });
     if ahead {
         nice(-FIB_NICE);
     }
-    let fib_inputs = link.as_ref().map(|l| l.inputs.clone());
     let rib = rib_task::Setup {
         rib: Rib::new(config.speaker.clone(), clock.now(), restarting),
         clock,
@@ -135,7 +141,7 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     });
 
     if fib_inputs.is_some() {
-        let (hops, monitor) = (Hops::new(fib_inputs.clone()), NeighborMonitor::open()?);
+        let monitor = NeighborMonitor::open()?;
         thread("neighbors", move || hops::watch_neighbors(&hops, monitor));
     }
 
@@ -149,6 +155,7 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         overview: overview_rx,
         restarting: restarting_rx,
         forwarding_lost,
+        bfd,
         fib: fib_inputs,
     };
     let publish = Publish { directory: directory_tx, ipam: ipam_tx, overview: overview_tx };
@@ -169,6 +176,7 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
         serve(&mut signals, &shared, &state_dir).await;
         notify::stopping();
         leave(&shared, withdraw).await;
+        shared.bfd.leave();
         restart::note(&state_dir);
         stop.send_replace(true);
         supervisor.abort();
@@ -177,6 +185,21 @@ fn start(file: &Path, withdraw: bool) -> anyhow::Result<()> {
     })?;
     runtime.shutdown_timeout(Duration::from_millis(200));
     Ok(())
+}
+
+/// The thread that speaks BFD.
+fn start_bfd(clock: Clock, ahead: bfd::thread::Ahead, hops: Hops) -> anyhow::Result<bfd::Handle> {
+    let (handle, requests, wake) = bfd::Handle::new().context("no way to the BFD thread")?;
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
+    // Called in the BFD thread, before anything else is done about a failure.
+    let path = Box::new(move |gateway: IpAddr, ifindex: u32, up: bool| {
+        let hop = vec![NextHop { gateway: Some(gateway), ifindex }];
+        if up { hops.returned(hop, LossReason::BfdDown) } else { hops.lost(hop, LossReason::BfdDown) }
+    });
+    let setup = bfd::thread::Setup::new(clock, seed, path, ahead, requests, wake);
+    thread("bfd", move || bfd::thread::run(setup));
+    Ok(handle)
 }
 
 fn open_fib(config: &Config) -> anyhow::Result<Option<FibSync<Netlink>>> {

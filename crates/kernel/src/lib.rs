@@ -1,5 +1,5 @@
 //! The Linux kernel, and the only netlink user of the project: routes that point at next-hop objects, interfaces and
-//! addresses, socket options, what it says of our own memory.
+//! addresses, socket options, time-stamped packets, what it says of our own memory.
 //!
 //! The way of a route: `bgpd` declares a want ([`FibSync::set`]) -> [`FibSync::flush`] compares it with what stands ->
 //! [`FibKernel::apply`] -> [`nexthop`] and [`route`] messages -> `socket` packs many into one `sendmsg`, one
@@ -11,6 +11,7 @@
 //! before the routes that need them and go after them; what the kernel drops silently (a dead link's objects and IPv4
 //! routes) is re-read, never assumed. Needs `CAP_NET_ADMIN`, nothing else.
 
+pub mod datagram;
 mod error;
 pub mod fib;
 pub mod links;

@@ -1,6 +1,5 @@
 //! Socket options that a routing protocol needs and the standard library lacks: TCP MD5 signatures, GTSM, traffic class,
-//! binding to a device. The only `unsafe` code of the project is here: `setsockopt` and `poll` with buffers that live
-//! across the call.
+//! binding to a device. The `unsafe` code here is `setsockopt` and `poll` with buffers that live across the call.
 //!
 //! Supported standards: RFC 2385 (TCP MD5), RFC 5082 (GTSM), RFC 4271 through RFC 2474's CS6 marking.
 

@@ -45,6 +45,10 @@ pub(super) struct Agreed {
     pub(super) hold: Option<Monotime>,
     /// KeepaliveTimer.
     pub(super) keepalive: Option<Monotime>,
+    /// The KEEPALIVE that answers the OPEN waits for BFD.
+    pub(super) waits: bool,
+    /// The neighbour's is in meanwhile.
+    pub(super) confirmed: bool,
 }
 
 /// A whole message, header included.

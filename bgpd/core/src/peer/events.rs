@@ -97,6 +97,13 @@ pub enum Input<'a> {
         /// Which.
         conn: ConnId,
     },
+    /// What BFD says of the path (RFC 5882 §4).
+    Bfd {
+        /// It is Up, or the neighbour was told to leave BFD (§3.2).
+        permits: bool,
+        /// It was Up and has failed since it was last asked.
+        failed: bool,
+    },
     /// Bytes from the stream, in any cut.
     Received {
         /// Which.

@@ -60,6 +60,7 @@ impl Peer {
                 self.open_received(now, conn, open);
             }
             // Event 26, KeepAliveMsg.
+            (State::OpenConfirm, Message::Keepalive) if self.waits_for_bfd() => self.confirm_later(now, conn),
             (State::OpenConfirm, Message::Keepalive) => self.establish(now, conn),
             (State::Established, Message::Keepalive) => self.restart_hold(now, conn),
             (State::Established, Message::RouteRefresh(refresh)) => self.route_refresh(conn, refresh),
@@ -118,19 +119,23 @@ impl Peer {
         if delayed && !self.send_open(now, conn, negotiated.our_open.clone()) {
             return;
         }
-        let mut agreed = Agreed { negotiated: Box::new(negotiated), hold: None, keepalive: None };
+        let waits = self.waits_for_bfd();
+        let negotiated = Box::new(negotiated);
+        let mut agreed = Agreed { negotiated, hold: None, keepalive: None, waits, confirmed: false };
         // RFC 4271 §4.4: with hold time 0 neither timer runs.
         if agreed.negotiated.hold_time > 0 {
             agreed.hold = Some(now + agreed.hold_time());
         }
         let Some(connection) = self.connection_mut(conn) else { return };
         connection.phase = Phase::OpenConfirm(agreed);
-        self.send_keepalive(now, conn);
+        if !waits {
+            self.send_keepalive(now, conn);
+        }
         self.note_state(now);
     }
 
     /// OpenConfirm, event 26.
-    fn establish(&mut self, now: Monotime, conn: ConnId) {
+    pub(super) fn establish(&mut self, now: Monotime, conn: ConnId) {
         // Of a collision still undecided the one that gets here first stays (RFC 4271 §6.8).
         let rivals: Vec<_> = self.connections.iter().filter(|c| c.id != conn).map(|c| c.id).collect();
         for rival in rivals {
@@ -195,7 +200,7 @@ impl Peer {
     }
 
     /// RFC 4271 §4.4: KEEPALIVE and UPDATE restart the HoldTimer.
-    fn restart_hold(&mut self, now: Monotime, conn: ConnId) {
+    pub(super) fn restart_hold(&mut self, now: Monotime, conn: ConnId) {
         let Some(agreed) = self.connection_mut(conn).and_then(Connection::agreed_mut) else { return };
         if agreed.hold.is_some() {
             agreed.hold = Some(now + agreed.hold_time());
@@ -210,7 +215,7 @@ impl Peer {
         agreed.keepalive = (!third.is_zero()).then(|| now + jitter(&mut self.rng, third));
     }
 
-    fn send_keepalive(&mut self, now: Monotime, conn: ConnId) {
+    pub(super) fn send_keepalive(&mut self, now: Monotime, conn: ConnId) {
         let Some(connection) = self.connection(conn) else { return };
         let Some(bytes) = self.encode(&Message::Keepalive, connection) else { return };
         let Some(connection) = self.connection_mut(conn) else { return };

@@ -4,7 +4,7 @@
 //! by that connection's phase (`fsm`); an OPEN is weighed in `negotiate` and, if there are two connections, in
 //! `collision`; UPDATEs leave as [`Output::Updates`]. Out: [`Peer::send_updates`] and the machine's own messages
 //! queue per connection until [`Peer::poll_transmit`] takes them. `seeking` is Idle, Connect and Active; `ending` is
-//! every way out.
+//! every way out; `bfd` is one that a failed path takes.
 //!
 //! The contract, after quinn-proto: call [`Peer::handle_input`], [`Peer::handle_timeout`] or another method that takes
 //! `now`; then drain [`Peer::poll_output`] until `None`; then [`Peer::poll_transmit`] of every connection that lives
@@ -21,8 +21,9 @@
 //! configuration (off by default).
 //!
 //! Standards: RFC 4271 §6, §8, §10; RFC 4486; RFC 4724; RFC 5492; RFC 6286; RFC 6608; RFC 8538; RFC 9003; RFC 9234 §4;
-//! RFC 9687.
+//! RFC 9384; RFC 9687.
 
+mod bfd;
 mod collision;
 mod connection;
 mod ending;
@@ -74,6 +75,8 @@ pub struct Peer {
     forwarding_preserved: bool,
     /// The next OPEN goes without capabilities (RFC 5492 §3).
     omit_capabilities: bool,
+    /// BFD lets a session be Established where it is strict.
+    bfd_permits: bool,
     shown: State,
     shown_since: Monotime,
     last_error: String,
@@ -98,6 +101,7 @@ impl Peer {
             restarting: false,
             forwarding_preserved: true,
             omit_capabilities: false,
+            bfd_permits: false,
             shown: State::Idle,
             shown_since: Monotime::ZERO,
             last_error: String::new(),
@@ -142,6 +146,7 @@ impl Peer {
             Input::ConnectionIncoming { conn, remote, local } => self.incoming(now, conn, (local, remote)),
             Input::ConnectionEstablished { conn, remote, local } => self.connected(now, conn, (local, remote)),
             Input::ConnectionFailed { conn } => self.failed(now, conn),
+            Input::Bfd { permits, failed } => self.bfd(now, permits, failed),
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
             Input::Unread { conn } => {
                 if let Some(connection) = self.connection_mut(conn) {

@@ -41,6 +41,8 @@ impl Peer {
             self.abandon_connect();
             self.start(now);
         }
+        // BFD may be strict no longer.
+        self.no_longer_waits(now);
         self.note_state(now);
         field.map_or(Reconfigured::Live, Reconfigured::Reset)
     }

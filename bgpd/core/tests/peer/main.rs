@@ -7,6 +7,7 @@
     reason = "inside tests a panic is the report; clippy sees helpers of an integration test as plain code"
 )]
 
+mod bfd;
 mod collision;
 mod delay_open;
 mod events;

@@ -103,6 +103,7 @@ costs! {
         prepend: Refresh,
         graceful_shutdown: Refresh,
         drain: Refresh,
+        bfd: Live,
     }
 }
 

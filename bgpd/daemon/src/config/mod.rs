@@ -5,6 +5,7 @@
 //! [`Config::parse`] makes a [`Config`], so whoever holds one need not check again. Comments, white space, order and
 //! defaults spelt out do not survive parsing: two files that mean the same are equal here.
 
+mod bfd;
 mod check;
 pub mod diff;
 mod error;

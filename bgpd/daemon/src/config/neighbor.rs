@@ -14,11 +14,11 @@ use bgp_wire::Role;
 use net_types::{Asn, Family, Prefix};
 use toml::Spanned;
 
-use super::ConfigError;
 use super::check::{asn, prefixes, text};
 use super::error::Source;
 use super::rules::Rule;
 use super::schema::{self, Key};
+use super::{ConfigError, bfd};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -186,6 +186,7 @@ pub(super) fn resolve(
         prepend: value(&raw.prepend, 0),
         graceful_shutdown: value(&raw.graceful_shutdown, true),
         drain: value(&raw.drain, false),
+        bfd: bfd::bfd(source, raw)?,
         name,
     })
 }
@@ -194,7 +195,8 @@ fn value<T: Copy>(key: &Key<T>, default: T) -> T {
     key.as_ref().map_or(default, |k| *k.get_ref())
 }
 
-fn word<T: Copy>(source: Source<'_>, s: &Spanned<String>, key: &str, words: &[(&str, T)]) -> Result<T> {
+/// One of some words.
+pub(super) fn word<T: Copy>(source: Source<'_>, s: &Spanned<String>, key: &str, words: &[(&str, T)]) -> Result<T> {
     words.iter().find(|(w, _)| w == s.get_ref()).map(|(_, v)| *v).ok_or_else(|| {
         let known: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
         let what = format!("{key} {:?} is unknown", s.get_ref());
@@ -383,7 +385,7 @@ fn md5(source: Source<'_>, raw: &schema::Neighbor) -> Result<Option<Secret>> {
             return Err(source.error(&f.span(), Rule::SecretSource, "both md5 and md5_file", "keep md5_file"));
         }
         (Some(k), None) => (k.get_ref().0.clone(), k.span()),
-        (None, Some(f)) => (md5_file(source, f)?, f.span()),
+        (None, Some(f)) => (secret_file(source, f)?, f.span()),
     };
     if key.is_empty() || key.len() > MD5_MAX {
         let what = format!("an MD5 key of {} octets", key.len());
@@ -392,7 +394,8 @@ fn md5(source: Source<'_>, raw: &schema::Neighbor) -> Result<Option<Secret>> {
     Ok(Some(Secret(key)))
 }
 
-fn md5_file(source: Source<'_>, f: &Spanned<String>) -> Result<String> {
+/// The text of a file that not everyone can read.
+pub(super) fn secret_file(source: Source<'_>, f: &Spanned<String>) -> Result<String> {
     let path = source.file.parent().unwrap_or(std::path::Path::new("")).join(f.get_ref());
     let refuse = |what: String, cure: &str| source.error(&f.span(), Rule::SecretFile, what, cure);
     let meta = std::fs::metadata(&path)

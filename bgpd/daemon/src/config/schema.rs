@@ -137,6 +137,20 @@ pub(super) enum Paths {
     Text(String),
 }
 
+/// BFD with a neighbour.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bfd {
+    pub(super) interval: Key<u32>,
+    pub(super) multiplier: Key<u8>,
+    #[serde(default)]
+    pub(super) strict: bool,
+    pub(super) multihop: Option<bool>,
+    pub(super) auth: Key<String>,
+    pub(super) auth_key_id: Key<u8>,
+    pub(super) auth_key_file: Key<String>,
+}
+
 /// A text that no message repeats, not even the reader's "invalid type: integer `…`".
 #[derive(Clone)]
 pub(super) struct SecretText(pub(super) String);
@@ -222,4 +236,5 @@ neighbor_keys! {
     prepend: u8,
     graceful_shutdown: bool,
     drain: bool,
+    bfd: Bfd,
 }

@@ -20,6 +20,22 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 const ELSEWHERE: &[Rule] = &[Rule::PortInUse];
 
 #[test]
+fn a_group_s_bfd_is_inherited_and_its_change_is_live() {
+    let file = |interval: u32| {
+        format!(
+            "{HEAD}[[group]]\nname = \"g\"\nremote_as = 64501\nrelation = \"transit\"\nbfd = {{ interval = {interval} }}\n\
+             [[neighbor]]\nname = \"a\"\ngroup = \"g\"\naddress = \"198.51.100.1\"\n"
+        )
+    };
+    let (old, new) = (parse(&file(50)).unwrap(), parse(&file(200)).unwrap());
+    let bfd = old.neighbors["a"].bfd.as_ref().unwrap();
+    assert_eq!((bfd.interval.as_millis(), bfd.multiplier, bfd.strict, bfd.multihop), (50, 3, false, false));
+    let changes = compare_neighbor(&old.neighbors["a"], &new.neighbors["a"]);
+    assert_eq!(changes.iter().map(|c| (c.field, c.cost)).collect::<Vec<_>>(), [("bfd", Cost::Live)]);
+    assert!(parse(&with("")).unwrap().neighbors["a"].bfd.is_none());
+}
+
+#[test]
 fn every_rule_has_a_row_with_its_whole_line() {
     let rows: Vec<(Rule, String, &str)> = vec![
         (
@@ -262,6 +278,26 @@ fn every_rule_has_a_row_with_its_whole_line() {
             Rule::SecretFile,
             with("md5_file = \"no/such/key\"\n"),
             "t.toml:10: md5-file: no/such/key: No such file or directory (os error 2); create it, mode 0600, owned by bgpd's user",
+        ),
+        (
+            Rule::BadValue,
+            with("bfd = { interval = 1 }\n"),
+            "t.toml:10: bad-value: bfd.interval of 1 ms; write 5 to 60000 (milliseconds)",
+        ),
+        (
+            Rule::BadValue,
+            with("bfd = { multiplier = 0 }\n"),
+            "t.toml:10: bad-value: bfd.multiplier of 0; write 1 to 255 (RFC 5880 §6.8.1)",
+        ),
+        (
+            Rule::BadValue,
+            with("bfd = { auth = \"md5\", auth_key_id = 1, auth_key_file = \"k\" }\n"),
+            "t.toml:10: bad-value: bfd.auth \"md5\" is unknown; one of sha1, meticulous-sha1",
+        ),
+        (
+            Rule::MissingKey,
+            with("bfd = { auth = \"sha1\" }\n"),
+            "t.toml:10: missing-key: bfd authentication is incomplete; give all three of auth, auth_key_id and auth_key_file, or none",
         ),
         (Rule::Listen, format!("{HEAD}listen = [\"::\", \"::\"]\n"), "t.toml:5: listen: :: stands twice; remove one"),
         (

@@ -1,5 +1,6 @@
 //! Sockets and who owns them: listeners, a task a neighbour, the options of a BGP connection.
 
+mod bfd_watch;
 pub mod buffers;
 pub mod connections;
 pub mod dial;

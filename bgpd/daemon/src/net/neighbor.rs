@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bgp_core::bfd::SessionKey;
 use bgp_core::config::{NeighborConfig, RemoteAddress, SpeakerConfig};
 use bgp_core::peer::{ConnId, Down, Input, Output, Peer, Reconfigured, Session};
 use bgp_core::rib::{ConnectedTable, PeerId, PeerInfo, Retain};
@@ -26,6 +27,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
+use super::bfd_watch::BfdWatch;
 use super::connections::{Connections, Event, LOW_WATER};
 use super::flow::{InFlight, Outlet};
 use super::gateways::Gateways;
@@ -66,6 +68,8 @@ pub struct Setup {
     pub interfaces: watch::Receiver<Arc<ConnectedTable>>,
     /// The short way to the FIB.
     pub hops: Hops,
+    /// To the BFD thread.
+    pub bfd: crate::bfd::Handle,
 }
 
 struct Live {
@@ -89,6 +93,7 @@ struct Task {
     live: Option<Live>,
     /// Lines about malformed UPDATEs: one each would let the neighbour write our log.
     malformed: Sparing,
+    bfd: BfdWatch,
     enabled: bool,
     /// Drained as the file says it; a command goes beyond that until the file says something new.
     drain_in_file: bool,
@@ -102,6 +107,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
     let peer = Peer::new(&setup.speaker, setup.config.clone(), setup.seed);
     let enabled = setup.config.enabled;
     let drain_in_file = setup.config.drain;
+    let bfd = BfdWatch::new(setup.bfd.clone());
     let mut task = Task {
         setup,
         peer,
@@ -110,6 +116,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
         in_flight: Arc::default(),
         live: None,
         malformed: Sparing::default(),
+        bfd,
         enabled,
         drain_in_file,
         drained: BTreeSet::new(),
@@ -119,6 +126,7 @@ pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>) {
     if task.setup.forwarding_lost {
         task.peer.forwarding_lost();
     }
+    task.watch_path();
     if enabled {
         task.input(Input::ManualStart);
     }
@@ -152,6 +160,7 @@ impl Task {
                 },
                 event = poll_fn(|cx| self.connections.poll_event(cx, read)), if !self.connections.is_empty() => self.event(event),
                 () = in_flight.wait(), if !read && !held_back => {}
+                () = self.bfd.changed() => self.path_changed(),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -207,10 +216,12 @@ impl Task {
             Command::Reconfigure(speaker, config) => self.reconfigure(speaker, config),
             Command::SetEnabled(true, _) => {
                 self.enabled = true;
+                self.watch_path();
                 self.input(Input::ManualStart);
             }
             Command::SetEnabled(false, message) => {
                 self.enabled = false;
+                self.watch_path();
                 // RFC 4486 §4: 2, Administrative Shutdown.
                 self.input(Input::ManualStop { subcode: 2, message });
             }
@@ -226,6 +237,7 @@ impl Task {
             Command::Remove(subcode) => {
                 self.leaving = true;
                 self.tell_drain();
+                self.watch_path();
                 self.input(Input::ManualStop { subcode, message: String::new() });
                 self.to_rib.push_back(RibInput::Removed(self.setup.id));
             }
@@ -270,6 +282,7 @@ impl Task {
         self.to_rib.push_back(RibInput::Reconfigured(self.setup.id, config));
         self.tell_drain();
         self.drain();
+        self.watch_path();
     }
 
     /// A directly connected eBGP session does not wait for its hold timer when the link is down.
@@ -282,6 +295,32 @@ impl Task {
             self.connections.abort(conn);
             self.input(Input::ConnectionFailed { conn });
         }
+    }
+
+    /// Has BFD watch the path as the configuration wants it, as long as the neighbour is enabled.
+    fn watch_path(&mut self) {
+        let config = self.setup.config.bfd.as_ref().filter(|_| self.enabled && !self.leaving);
+        let key = match (config, self.setup.config.remote) {
+            (Some(bfd), RemoteAddress::Fixed(peer)) => Some(SessionKey {
+                peer,
+                local: self.setup.config.local_address,
+                interface: Some(self.scope(peer)).filter(|i| *i != 0),
+                multihop: bfd.multihop,
+            }),
+            _ => None,
+        };
+        self.bfd.set(key.zip(config));
+    }
+
+    /// BFD's word about the path.
+    fn path_changed(&mut self) {
+        let (report, failed) = self.bfd.take();
+        // RFC 5882 §4.3.1: where BFD outlives the neighbour's control plane, its failure is the path's, and a restart
+        // that is under way is one no longer. With C clear it may be no more than the restart itself (§4.3.2).
+        if failed && self.live.is_none() && report.remote_control_plane_independent {
+            self.to_rib.push_back(RibInput::Down { id: self.setup.id, retain: None, lost: Vec::new() });
+        }
+        self.input(Input::Bfd { permits: report.permits(), failed });
     }
 
     fn input(&mut self, input: Input<'_>) {
@@ -329,6 +368,8 @@ impl Task {
 
     fn connect(&mut self, conn: ConnId) {
         let RemoteAddress::Fixed(address) = self.setup.config.remote else { return };
+        // An interface may be there by now, or be another.
+        self.watch_path();
         let scope = self.scope(address);
         self.connections.dial(conn, dial::dial(self.setup.config.clone(), address, scope));
     }

@@ -76,6 +76,7 @@ impl Bench {
             commands: commands.clone(),
             interfaces,
             hops: Hops::default(),
+            bfd: crate::bfd::Handle::new().unwrap().0,
         };
         tokio::spawn(run(setup, receiver));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

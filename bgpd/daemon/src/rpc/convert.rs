@@ -1,6 +1,7 @@
 //! From our values to the messages of bgpd.proto.
 
 use api::bgpd::{self as pb};
+use bgp_core::bfd::{SessionStatus, State};
 use bgp_core::config::Ducts;
 use bgp_core::rib::{
     ConnectedTable, ExplainedPath, FibState, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
@@ -221,5 +222,41 @@ pub(super) fn neighbor(s: &Snapshot, address: std::net::IpAddr, counts: &[Neighb
         local_port: st.local.map_or(0, |a| a.port().into()),
         remote_port: st.remote.map_or(0, |a| a.port().into()),
         drained: s.config.drain,
+    }
+}
+
+/// A BFD session with its neighbour's name.
+pub(super) fn bfd(
+    s: &SessionStatus,
+    now: Monotime,
+    directory: &Directory,
+    interfaces: &ConnectedTable,
+) -> pb::BfdSession {
+    let name = |index: u32| interfaces.iter().find(|c| c.ifindex == index).map(|c| c.ifname.clone());
+    let interface = name(s.interface).unwrap_or_default();
+    // A link-local address is a neighbour's together with the interface only.
+    let by_interface = s.key.interface.and_then(name);
+    let neighbor = directory.caller(s.key.peer, by_interface.as_deref()).filter(|_| s.state != State::AdminDown);
+    let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    pb::BfdSession {
+        neighbor: neighbor.map_or_else(String::new, |e| e.config.name.clone()),
+        peer: s.key.peer.to_string(),
+        local: s.local_address.map_or_else(String::new, |a| a.to_string()),
+        interface,
+        multihop: s.key.multihop,
+        state: s.state.to_string(),
+        remote_state: s.remote_state.to_string(),
+        state_seconds: now.since(s.since).as_secs(),
+        diagnostic: s.diagnostic.to_string(),
+        remote_diagnostic: s.remote_diagnostic.to_string(),
+        transmit_interval: s.transmit_interval.map(micros),
+        detection_time: micros(s.detection_time),
+        local_discriminator: s.local_discriminator,
+        remote_discriminator: s.remote_discriminator,
+        ups: s.ups,
+        failures: s.failures,
+        packets_received: s.packets_received,
+        packets_sent: s.packets_sent,
+        packets_discarded: s.packets_discarded,
     }
 }

@@ -94,6 +94,8 @@ pub struct Shared {
     pub restarting: watch::Receiver<bool>,
     /// A kernel table is kept and held no route of ours at the start (RFC 4724 §3, F).
     pub forwarding_lost: bool,
+    /// To the BFD thread.
+    pub bfd: crate::bfd::Handle,
     /// To the FIB thread; `None`: no kernel table is kept.
     pub fib: Option<SyncSender<FibInput>>,
 }
@@ -258,6 +260,7 @@ impl Supervisor {
             commands: commands.clone(),
             interfaces: self.shared.interfaces.clone(),
             hops: Hops::new(self.shared.fib.clone()),
+            bfd: self.shared.bfd.clone(),
         };
         let task = self.tasks.spawn(neighbor::run(setup, receiver));
         self.by_task.insert(task.id(), config.name.clone());

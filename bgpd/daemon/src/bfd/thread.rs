@@ -1,0 +1,279 @@
+//! The thread: packets, timers and requests, and nothing else that could make it late.
+//!
+//! One turn: wait until something can be read or a timer is due; note the time; read all that waits, each packet with
+//! the kernel's stamp of its arrival; then run the timers as of the noted time. So what had come by then was heard
+//! before a session is judged, however late the turn began. Invariant: no call here waits but the one.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bgp_core::bfd::{Bfd, Cause, Discriminator, Event, PacketInfo, SessionKey, State};
+use daemonbase::Clock;
+use daemonbase::privileges::nice;
+use kernel::datagram;
+use net_types::Monotime;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::sockets::Sockets;
+use super::{PathChanged, Report, Request};
+
+/// Among SCHED_FIFO's 1 to 99, below the kernel's own threads (50).
+const PRIORITY: i32 = 20;
+/// How far ahead where that is not permitted, if we may go ahead at all.
+const NICE: i32 = -15;
+/// Packets read from a socket in one turn.
+const BATCH: usize = 4096;
+/// A socket that could not be opened is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Puts the calling thread, and what it makes from now on, ahead of all others as far as is permitted. Before the
+/// privileges are dropped, as the right to it goes with them.
+pub fn ahead() -> Ahead {
+    match datagram::real_time(PRIORITY) {
+        Ok(()) => Ahead::RealTime,
+        Err(_) if nice(NICE) => Ahead::Nice,
+        Err(_) => Ahead::No,
+    }
+}
+
+/// What [`ahead`] could do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ahead {
+    /// SCHED_FIFO.
+    RealTime,
+    /// A lower nice value.
+    Nice,
+    /// Nothing.
+    No,
+}
+
+impl Ahead {
+    /// Puts the calling thread back where it was.
+    pub fn back(self) {
+        match self {
+            Ahead::RealTime => {
+                if let Err(error) = datagram::ordinary() {
+                    warn!(%error, "the main thread stays ahead of all others");
+                }
+            }
+            Ahead::Nice => {
+                nice(-NICE);
+            }
+            Ahead::No => {}
+        }
+    }
+}
+
+/// What the thread is made of.
+pub(crate) struct Setup {
+    /// The clock all share.
+    clock: Clock,
+    /// Seed of jitter and discriminators.
+    seed: u64,
+    /// Told first of all.
+    path: PathChanged,
+    /// Where it runs.
+    ahead: Ahead,
+    requests: mpsc::Receiver<Request>,
+    wake: UnixStream,
+}
+
+impl Setup {
+    /// From the handle's other end.
+    pub(crate) fn new(
+        clock: Clock,
+        seed: u64,
+        path: PathChanged,
+        ahead: Ahead,
+        requests: mpsc::Receiver<Request>,
+        wake: UnixStream,
+    ) -> Setup {
+        Setup { clock, seed, path, ahead, requests, wake }
+    }
+}
+
+struct Thread {
+    setup: Setup,
+    bfd: Bfd,
+    sockets: Sockets,
+    sessions: HashMap<Discriminator, Watched>,
+    /// Start of the last turn's reading: what waits now came after.
+    drained: Monotime,
+    deaf: bool,
+    warned: bool,
+}
+
+struct Watched {
+    key: SessionKey,
+    report: Arc<watch::Sender<Report>>,
+}
+
+/// Runs until told to leave.
+pub(crate) fn run(setup: Setup) {
+    let bfd = Bfd::new(setup.seed);
+    let drained = setup.clock.now();
+    let (sockets, sessions) = (Sockets::default(), HashMap::new());
+    let mut thread = Thread { setup, bfd, sockets, sessions, drained, deaf: false, warned: false };
+    while thread.turn() {}
+}
+
+impl Thread {
+    fn turn(&mut self) -> bool {
+        let now = self.setup.clock.now();
+        let mut wait = self.bfd.poll_timeout().map(|at| at.since(now));
+        if self.deaf {
+            wait = Some(wait.map_or(AGAIN, |w| w.min(AGAIN)));
+        }
+        let fds: Vec<_> = self.sockets.readable().chain([self.setup.wake.as_fd()]).collect();
+        if let Err(error) = datagram::wait(&fds, wait) {
+            error!(%error, "BFD cannot wait for its sockets");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(fds);
+        let now = self.setup.clock.now();
+        self.read(now);
+        self.drained = now;
+        self.bfd.handle_timeout(now);
+        self.events();
+        self.transmit();
+        let stay = self.requests();
+        self.events();
+        self.transmit();
+        stay
+    }
+
+    fn read(&mut self, now: Monotime) {
+        let mut buffer = [0; 256];
+        for (socket, multihop) in self.sockets.receivers() {
+            for _ in 0..BATCH {
+                let datagram = match socket.receive(&mut buffer) {
+                    Ok(Some(datagram)) => datagram,
+                    Ok(None) => break,
+                    Err(_) => continue,
+                };
+                // A wall clock that was set meanwhile cannot move a packet out of this turn.
+                let age = u64::try_from(datagram.age.as_micros()).unwrap_or(u64::MAX);
+                let received = Monotime(now.0.saturating_sub(age)).max(self.drained);
+                let info = PacketInfo {
+                    source: datagram.source.ip(),
+                    destination: datagram.destination,
+                    interface: datagram.interface,
+                    hop_limit: datagram.hop_limit.unwrap_or(0),
+                    multihop,
+                    received,
+                };
+                // A packet that is refused is counted with its session; strangers' are nobody's.
+                let _ = self.bfd.handle_packet(now, buffer.get(..datagram.len).unwrap_or_default(), &info);
+            }
+        }
+    }
+
+    fn events(&mut self) {
+        while let Some(event) = self.bfd.poll_event() {
+            match event {
+                Event::StateChanged { session, from, to, cause } => self.changed(session, from, to, cause),
+                Event::Closed(session) => {
+                    self.sockets.forget(session);
+                    self.sessions.remove(&session);
+                }
+            }
+        }
+    }
+
+    fn changed(&mut self, session: Discriminator, from: State, to: State, cause: Cause) {
+        let Some(watched) = self.sessions.get(&session) else { return };
+        let Some(status) = self.bfd.status(session) else { return };
+        let peer = watched.key.peer;
+        let interface = if watched.key.multihop { 0 } else { status.interface };
+        // RFC 5882 §3.2: an AdminDown of the other end says nothing about the path.
+        let failed = from == State::Up && to != State::Up && cause != Cause::RemoteAdminDown;
+        if failed || to == State::Up {
+            (self.setup.path)(peer, interface, !failed);
+        }
+        watched.report.send_modify(|report| {
+            report.state = to;
+            report.remote_admin_down = status.remote_state == State::AdminDown;
+            report.failures += u64::from(failed);
+            report.remote_control_plane_independent = status.remote_control_plane_independent;
+        });
+        if failed {
+            warn!(%peer, interface, ?cause, "BFD down");
+        } else if from != to {
+            info!(%peer, interface, %from, %to, ?cause, "BFD");
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some(transmit) = self.bfd.poll_transmit() {
+            if let Some(watched) = self.sessions.get(&transmit.session) {
+                self.sockets.send(transmit.session, &watched.key, &transmit.payload);
+            }
+        }
+    }
+
+    fn requests(&mut self) -> bool {
+        let mut octets = [0; 64];
+        while (&self.setup.wake).read(&mut octets).is_ok_and(|n| n > 0) {}
+        let now = self.setup.clock.now();
+        while let Ok(request) = self.setup.requests.try_recv() {
+            match request {
+                Request::Set(key, config, report) => self.set(now, key, config, report),
+                Request::Remove(key) => {
+                    let of_key: Vec<_> = self.ids(&key).collect();
+                    of_key.into_iter().for_each(|id| self.bfd.remove(now, id));
+                }
+                Request::List(answer) => {
+                    let mut all: Vec<_> = self.bfd.sessions().filter_map(|id| self.bfd.status(id)).collect();
+                    all.sort_by_key(|s| s.key);
+                    let _ = answer.send((now, all));
+                }
+                Request::Leave(done) => {
+                    let all: Vec<_> = self.bfd.sessions().collect();
+                    all.into_iter().for_each(|id| self.bfd.remove(now, id));
+                    self.bfd.handle_timeout(now);
+                    self.transmit();
+                    let _ = done.send(());
+                    return false;
+                }
+            }
+        }
+        if self.deaf {
+            let keys: Vec<_> = self.sessions.values().map(|w| w.key).collect();
+            self.deaf = !keys.iter().all(|key| self.sockets.listen(key));
+        }
+        true
+    }
+
+    fn ids(&self, key: &SessionKey) -> impl Iterator<Item = Discriminator> {
+        self.sessions.iter().filter(move |(_, w)| w.key == *key).map(|(id, _)| *id)
+    }
+
+    fn set(
+        &mut self,
+        now: Monotime,
+        key: SessionKey,
+        config: bgp_core::config::BfdConfig,
+        report: Arc<watch::Sender<Report>>,
+    ) {
+        if self.setup.ahead != Ahead::RealTime && !std::mem::replace(&mut self.warned, true) {
+            warn!("BFD runs without real-time priority: give bgpd CAP_SYS_NICE, or choose longer intervals");
+        }
+        if !self.sockets.listen(&key) {
+            self.deaf = true;
+        }
+        let id = self.bfd.set(now, key, config);
+        // Of a session that was there before, in the hands of a task that is new.
+        if let Some(status) = self.bfd.status(id) {
+            report.send_modify(|r| {
+                r.state = status.state;
+                r.remote_admin_down = status.remote_state == State::AdminDown;
+            });
+        }
+        self.sessions.insert(id, Watched { key, report });
+    }
+}

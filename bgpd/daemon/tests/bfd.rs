@@ -1,0 +1,361 @@
+//! BFD against BIRD 2 and FRR's bfdd, judged by their view, by BGP's and by the kernel; and our own under load.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use common::{Net, Process, can_run, holds, sh, within};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn bird(bfd: &str) -> String {
+    format!(
+        "log stderr all;
+router id 198.51.100.1;
+protocol device {{}}
+protocol bfd watch {{ {bfd} }}
+protocol static s4 {{ ipv4; route 203.0.113.0/24 blackhole; }}
+protocol static s6 {{ ipv6; route 2001:db8:b::/48 blackhole; }}
+template bgp t {{ local as 64501; graceful restart on; connect retry time 1; connect delay time 1; error wait time 1,2; bfd on; }}
+protocol bgp b4 from t {{ neighbor 198.51.100.0 as 64500; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}
+protocol bgp b6 from t {{ neighbor 2001:db8:a:: as 64500; ipv6 {{ import all; export where source = RTS_STATIC; }}; }}
+"
+    )
+}
+
+const FAST: &str =
+    "interface \"*\" { min rx interval 50 ms; min tx interval 50 ms; idle tx interval 300 ms; multiplier 3; };";
+
+fn ours(bfd: &str) -> String {
+    format!(
+        "[[group]]\nname = \"them\"\nremote_as = 64501\nrelation = \"transit\"\nconnect_retry_time = 1\nbfd = {{ {bfd} }}\n\
+         [[neighbor]]\nname = \"v4\"\ngroup = \"them\"\naddress = \"198.51.100.1\"\nfamilies = [\"ipv4-unicast\"]\n\
+         [[neighbor]]\nname = \"v6\"\ngroup = \"them\"\naddress = \"2001:db8:a::1\"\nfamilies = [\"ipv6-unicast\"]\n"
+    )
+}
+
+/// BIRD's sessions: two lines, each with these words.
+fn bird_shows(net: &Net, words: &[&str]) -> Result<(), String> {
+    let text = net.birdc("show bfd sessions");
+    let lines: Vec<&str> = text.lines().filter(|l| l.contains("eth1")).collect();
+    match lines.len() == 2 && lines.iter().all(|l| words.iter().all(|w| l.contains(w))) {
+        true => Ok(()),
+        false => Err(text),
+    }
+}
+
+fn established(net: &Net) -> Result<(), String> {
+    let text = net.birdc("show protocols");
+    match text.matches("Established").count() {
+        2 => Ok(()),
+        _ => Err(text),
+    }
+}
+
+/// When BIRD's BGP sessions last changed.
+fn bgp_since(net: &Net) -> String {
+    let text = net.birdc("show protocols");
+    text.lines().filter(|l| l.starts_with('b')).collect::<Vec<_>>().join("\n")
+}
+
+fn routes(net: &Net) -> Result<(), String> {
+    holds(&net.ip("route show proto 220"), &["203.0.113.0/24"])?;
+    holds(&net.ip("-6 route show proto 220"), &["2001:db8:b::/48"])
+}
+
+fn up(bird_bfd: &str, our_bfd: &str) -> Option<(Net, Process, Process)> {
+    if !can_run(&["/usr/sbin/bird"]) {
+        return None;
+    }
+    let net = Net::new();
+    let bird = net.bird(&bird(bird_bfd));
+    let bgpd = net.bgpd(&ours(our_bfd));
+    within(LIMIT, "BGP", || established(&net));
+    within(LIMIT, "routes", || routes(&net));
+    within(LIMIT, "BFD at BIRD", || bird_shows(&net, &["Up"]));
+    Some((net, bird, bgpd))
+}
+
+/// Nothing gets in or out of the other end, and no link goes down.
+fn cut(net: &Net) {
+    let rules = "add table inet cut
+add chain inet cut i { type filter hook input priority 0; policy drop; }
+add chain inet cut o { type filter hook output priority 0; policy drop; }
+";
+    let file = net.write("cut.nft", rules);
+    sh(&format!("ip netns exec {} nft -f {}", net.theirs, file.display()));
+}
+
+#[test]
+fn rfc5880_6_8_3_with_bird_timers_are_negotiated_and_changed_live() {
+    let Some((net, _bird, bgpd)) = up(FAST, "interval = 50, multiplier = 3") else { return };
+    within(LIMIT, "50 ms x 3", || bird_shows(&net, &["Up", "0.050", "0.150"]));
+    let before = bgp_since(&net);
+    let file = net.path("bgpd.toml");
+    sh(&format!("sed -i 's/interval = 50/interval = 200/' {}", file.display()));
+    bgpd.signal("HUP");
+    within(LIMIT, "200 ms x 3", || bird_shows(&net, &["Up", "0.200", "0.600"]));
+    assert_eq!(before, bgp_since(&net));
+    assert!(!bgpd.log().contains("BFD down"), "{}", bgpd.log());
+}
+
+#[test]
+fn rfc9384_a_silent_cut_ends_the_session_long_before_the_hold_time() {
+    let Some((net, _bird, bgpd)) = up(FAST, "interval = 50, multiplier = 3") else { return };
+    within(LIMIT, "50 ms x 3", || bird_shows(&net, &["Up", "0.050"]));
+    cut(&net);
+    // Graceful restart was agreed, and still nothing is kept: the TCP connection stands, so nobody restarts. Hold time 90 s.
+    let took = within(Duration::from_secs(10), "our kernel's routes", || match routes(&net) {
+        Ok(()) => Err(net.ip("route show proto 220")),
+        Err(_) => Ok(()),
+    });
+    eprintln!("silent cut, 3 x 50 ms: a route left the kernel after {took:?} (polled each 50 ms)");
+    within(LIMIT, "the reason", || holds(&bgpd.log(), &["BFD down", "BFD Down"]));
+}
+
+#[test]
+fn rfc5880_6_7_4_keyed_sha1_with_bird() {
+    for kind in ["", "meticulous "] {
+        if !can_run(&["/usr/sbin/bird"]) {
+            return;
+        }
+        let net = Net::new();
+        let ours_kind = if kind.is_empty() { "sha1" } else { "meticulous-sha1" };
+        net.write("key", "a key of BFD\n");
+        sh(&format!("chmod 600 {}", net.path("key").display()));
+        let auth = format!("{FAST} ").replace(
+            "multiplier 3;",
+            &format!("multiplier 3; authentication {kind}keyed sha1; password \"a key of BFD\" {{ id 7; }};"),
+        );
+        let _bird = net.bird(&bird(&auth));
+        let _bgpd = net
+            .bgpd(&ours(&format!("interval = 50, auth = \"{ours_kind}\", auth_key_id = 7, auth_key_file = \"key\"")));
+        within(LIMIT, ours_kind, || bird_shows(&net, &["Up", "0.050"]));
+        std::thread::sleep(Duration::from_secs(2));
+        bird_shows(&net, &["Up", "0.050"]).unwrap();
+        established(&net).unwrap();
+    }
+}
+
+#[test]
+fn strict_no_session_before_bfd_is_up() {
+    if !can_run(&["/usr/sbin/bird"]) {
+        return;
+    }
+    let net = Net::new();
+    let _bird = net.bird(
+        &bird("disabled; ")
+            .replace("disabled; ", FAST)
+            .replace("protocol bfd watch {", "protocol bfd watch { disabled;"),
+    );
+    let bgpd = net.bgpd(&ours("interval = 50, strict = true"));
+    within(LIMIT, "OpenConfirm", || holds(&bgpd.log(), &["to=OpenConfirm"]));
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(established(&net).is_err() && !net.birdc("show protocols").contains("Established"));
+    net.birdc("enable watch");
+    within(LIMIT, "BGP after BFD", || established(&net));
+}
+
+const FRR: &str = "/usr/lib/frr/";
+
+/// FRR's zebra, bfdd and bgpd in the other namespace.
+fn frr(net: &Net) -> Vec<Process> {
+    let dir = net.dir.display().to_string();
+    // zebra and bfdd give up being root.
+    sh(&format!("chmod 777 {dir}"));
+    let config = "router bgp 64501
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ bgp graceful-restart
+ neighbor 198.51.100.0 remote-as 64500
+ neighbor 198.51.100.0 timers connect 1
+ neighbor 198.51.100.0 bfd
+ neighbor 198.51.100.0 bfd profile fast
+ neighbor 2001:db8:a:: remote-as 64500
+ neighbor 2001:db8:a:: timers connect 1
+ neighbor 2001:db8:a:: bfd
+ neighbor 2001:db8:a:: bfd profile fast
+ address-family ipv4 unicast
+  neighbor 198.51.100.0 activate
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor 2001:db8:a:: activate
+ exit-address-family
+";
+    let profile =
+        "bfd\n profile fast\n  transmit-interval 50\n  receive-interval 50\n  detect-multiplier 3\n exit\nexit\n";
+    let files = [
+        ("zebra", net.write("zebra.conf", "")),
+        ("bfdd", net.write("bfdd.conf", profile)),
+        ("bgpd", net.write("frr.conf", config)),
+    ];
+    let mut all = Vec::new();
+    for (name, file) in files {
+        let (program, file) = (format!("{FRR}{name}"), file.display().to_string());
+        let (zebra, pid) = (format!("{dir}/zserv.api"), format!("{dir}/{name}.pid"));
+        let control = format!("{dir}/bfdctl");
+        let mut line =
+            vec![&*program, "-z", &zebra, "-P", "0", "-f", &file, "-i", &pid, "--vty_socket", &dir, "--log", "stdout"];
+        match name {
+            "bgpd" => line.extend(["-S", "-n"]),
+            "bfdd" => line.extend(["--bfdctl", &control]),
+            _ => {}
+        }
+        all.push(net.spawn(&net.theirs, &format!("frr-{name}.log"), &line));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    all
+}
+
+fn vtysh(net: &Net, daemon: &str, commands: &[&str]) -> String {
+    let mut vtysh = std::process::Command::new("vtysh");
+    vtysh.arg("--vty_socket").arg(&net.dir).args(["-d", daemon]);
+    commands.iter().for_each(|c| {
+        vtysh.args(["-c", c]);
+    });
+    let out = vtysh.output().unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// bfdd's sessions: two, each with these words.
+fn bfdd_shows(net: &Net, words: &[&str]) -> Result<(), String> {
+    let text = vtysh(net, "bfdd", &["show bfd peers"]);
+    match words.iter().all(|w| text.matches(w).count() == 2) {
+        true => Ok(()),
+        false => Err(text),
+    }
+}
+
+fn frr_established(net: &Net) -> Result<(), String> {
+    let text = net.vtysh("show bgp neighbors");
+    match text.matches("BGP state = Established").count() {
+        2 => Ok(()),
+        _ => Err(text),
+    }
+}
+
+#[test]
+fn with_frr_both_families_come_up_change_live_and_rfc5882_3_2_admin_down_keeps_bgp() {
+    if !can_run(&["/usr/lib/frr/bfdd", "/usr/lib/frr/zebra"]) {
+        return;
+    }
+    let net = Net::new();
+    let _frr = frr(&net);
+    let bgpd = net.bgpd(&ours("interval = 50, multiplier = 3"));
+    within(LIMIT, "BGP", || frr_established(&net));
+    within(LIMIT, "BFD", || bfdd_shows(&net, &["Status: up"]));
+    let changes = |net: &Net| net.vtysh("show bgp neighbors").matches("Connections established 1;").count();
+    assert_eq!(changes(&net), 2);
+    // Ours changes, then theirs.
+    let file = net.path("bgpd.toml");
+    sh(&format!("sed -i 's/interval = 50/interval = 200/' {}", file.display()));
+    bgpd.signal("HUP");
+    within(LIMIT, "200 ms", || bfdd_shows(&net, &["Status: up", "Transmission interval: 200ms"]));
+    vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "transmit-interval 400", "receive-interval 400"]);
+    within(LIMIT, "400 ms", || bfdd_shows(&net, &["Status: up", "Transmission interval: 400ms"]));
+    assert!(!bgpd.log().contains("BFD down"), "{}", bgpd.log());
+    vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "shutdown"]);
+    within(LIMIT, "AdminDown in the log", || match bgpd.log().matches("RemoteAdminDown").count() {
+        2.. => Ok(()),
+        _ => Err(bgpd.log()),
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!bgpd.log().contains("BFD down") && !bgpd.log().contains("session down"), "{}", bgpd.log());
+}
+
+#[test]
+fn with_frr_a_silent_cut_ends_the_session_long_before_the_hold_time() {
+    if !can_run(&["/usr/lib/frr/bfdd", "/usr/lib/frr/zebra"]) {
+        return;
+    }
+    let net = Net::new();
+    let _frr = frr(&net);
+    let bgpd = net.bgpd(&ours("interval = 50, multiplier = 3"));
+    within(LIMIT, "BGP", || frr_established(&net));
+    within(LIMIT, "BFD", || bfdd_shows(&net, &["Status: up"]));
+    cut(&net);
+    within(Duration::from_secs(10), "both sessions", || match bgpd.log().matches("session down").count() {
+        2 => holds(&bgpd.log(), &["BFD Down"]),
+        _ => Err(bgpd.log()),
+    });
+}
+
+/// Loops that ask for all of every core until dropped.
+struct Busy(std::sync::Arc<std::sync::atomic::AtomicBool>, Vec<std::thread::JoinHandle<()>>);
+
+impl Busy {
+    fn new() -> Busy {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..2 * cores).map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || while !stop.load(std::sync::atomic::Ordering::Relaxed) {})
+        });
+        Busy(stop.clone(), threads.collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.1.drain(..).for_each(|t| t.join().unwrap());
+    }
+}
+
+/// Gaps in milliseconds between the packets of one sender, as a packet capture at the other end saw them.
+fn gaps(capture: &str, sender: &str) -> Vec<f64> {
+    let times: Vec<f64> = capture
+        .lines()
+        .filter(|l| l.contains(&format!("IP {sender}.")))
+        .filter_map(|l| l.split(' ').next()?.parse().ok())
+        .collect();
+    times.windows(2).map(|w| (w[1] - w[0]) * 1000.0).collect()
+}
+
+#[test]
+fn rfc5880_6_8_4_no_false_down_at_3_x_50_ms_while_every_core_is_busy() {
+    if !can_run(&["/usr/bin/tcpdump"]) {
+        return;
+    }
+    let seconds = std::env::var("ARTERE_BFD_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(10);
+    let net = Net::new();
+    let a = net.bgpd(&ours("interval = 50, multiplier = 3"));
+    let dir = net.dir.display();
+    let other = net.write(
+        "other.toml",
+        &format!(
+            "[bgp]\nlocal_as = 64501\nrouter_id = \"192.0.2.2\"\nlab = true\n[fib]\nenabled = false\n\
+             [daemon]\nrun_dir = \"{dir}/run-b\"\nstate_dir = \"{dir}/state-b\"\nlog = \"info,bgpd=debug\"\n\
+             [[neighbor]]\nname = \"v4\"\nremote_as = 64500\nrelation = \"transit\"\naddress = \"198.51.100.0\"\n\
+             bfd = {{ interval = 50, multiplier = 3 }}\n"
+        ),
+    );
+    let b = net.spawn(&net.theirs, "b.log", &[env!("CARGO_BIN_EXE_bgpd"), "--config", other.to_str().unwrap()]);
+    within(LIMIT, "BFD", || holds(&a.log(), &["to=Up"]).and(holds(&b.log(), &["to=Up"])));
+    std::thread::sleep(Duration::from_secs(2));
+    let tcpdump = ["/usr/bin/tcpdump", "-i", "eth1", "-tt", "-n", "-l", "udp and dst port 3784"];
+    let capture = net.spawn(&net.theirs, "capture.log", &tcpdump);
+    let busy = Busy::new();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(busy);
+    let text = capture.log();
+    for (name, sender) in [("a", "198.51.100.0"), ("b", "198.51.100.1")] {
+        let mut gaps = gaps(&text, sender);
+        gaps.sort_by(f64::total_cmp);
+        assert!(!gaps.is_empty(), "{text}");
+        let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share) as usize];
+        eprintln!(
+            "{name}: {} packets in {seconds} s, gap p50 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms (37.5 to 50 are the jitter of §6.8.7)",
+            gaps.len() + 1,
+            at(0.5),
+            at(0.999),
+            at(1.0)
+        );
+    }
+    for log in [a.log(), b.log()] {
+        assert!(!log.contains("BFD down"), "{log}");
+    }
+}
