@@ -120,6 +120,15 @@ impl Bgpd for Fixed {
         let alone = FibRoute { shared_fate: String::new(), prefix: "203.0.113.0/24".into(), ..row.clone() };
         Ok(Response::new(Box::pin(tokio_stream::iter([Ok(row), Ok(alone)]))))
     }
+    async fn list_bfd(&self, _: Request<ListBfdRequest>) -> Reply<ListBfdResponse> {
+        let session = BfdSession {
+            neighbor: "transit-a".into(),
+            peer: "192.0.2.1".into(),
+            state: "Up".into(),
+            ..BfdSession::default()
+        };
+        Ok(Response::new(ListBfdResponse { sessions: vec![session] }))
+    }
     async fn list_next_hops(&self, _: Request<ListNextHopsRequest>) -> Reply<ListNextHopsResponse> {
         let object = NextHopObject {
             id: 64_500_003,
@@ -203,6 +212,8 @@ async fn tables_and_json_come_from_one_message() {
     let json = at(&endpoint, &["show", "neighbors", "-o", "json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((&json[0]["remote_as"], &json[0]["families"][0]["accepted"]), (&64501.into(), &19.into()));
+    let table = at(&endpoint, &["show", "bfd"]).await;
+    assert!(table.out.contains("transit-a") && table.out.contains("Up"), "{table:?}");
     let table = at(&endpoint, &["show", "next-hops"]).await;
     assert_eq!(
         table.out,

@@ -338,8 +338,9 @@ fn route_target(target: &FibTarget) -> RouteTarget {
     }
 }
 
-fn next_hop(hop: &ResolvedNextHop) -> NextHop {
-    NextHop { gateway: hop.gateway, ifindex: hop.ifindex }
+/// A next hop as the FIB has it.
+pub fn next_hop(hop: &ResolvedNextHop) -> NextHop {
+    NextHop { gateway: hop.gateway, ifindex: hop.ifindex, through: hop.through }
 }
 
 fn line(entry: &kernel::FibEntry<'_>) -> Line {

@@ -80,7 +80,7 @@ pub fn watch_neighbors(hops: &Hops, mut monitor: NeighborMonitor) {
                 continue;
             }
         };
-        let hop = |c: &kernel::NeighborChange| NextHop { gateway: Some(c.address), ifindex: c.ifindex };
+        let hop = |c: &kernel::NeighborChange| NextHop { gateway: Some(c.address), ifindex: c.ifindex, through: None };
         let failed: BTreeSet<NextHop> = changes.iter().filter(|c| !c.answers).map(hop).collect();
         if !failed.is_subset(&lost) {
             let Some(used) = hops.in_use() else { return };

@@ -16,7 +16,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use bgp_core::config::NeighborConfig;
-use bgp_core::rib::{ConnectedTable, FibBatch, MaxPrefixExceeded, PeerId, Rib, RibEvent};
+use bgp_core::rib::{ConnectedTable, FibBatch, HopEvent, MaxPrefixExceeded, PeerId, Rib, RibEvent};
 use bgp_wire::Notification;
 use daemonbase::Clock;
 use kernel::{LossReason, NextHop};
@@ -92,8 +92,8 @@ struct Task {
     /// A stale sweep is due, once every want before it is in the FIB's queue.
     sweep: bool,
     refused: HashSet<net_types::Prefix>,
-    /// Next hops that the FIB holds for lost with a session, until every want that comes of it is handed over.
-    lost: Vec<NextHop>,
+    /// Next hops that the FIB holds for lost with a session or a route, until every want that comes of it is handed over.
+    lost: Vec<(NextHop, LossReason)>,
 }
 
 /// Runs until every sender is gone.
@@ -200,7 +200,7 @@ impl Task {
             RibInput::Down { id, retain, lost } => {
                 self.sessions.remove(&id);
                 self.rib.peer_down(now, id, retain);
-                self.lost.extend(lost);
+                self.lost.extend(lost.into_iter().map(|hop| (hop, LossReason::SessionDown)));
             }
             RibInput::Updates(id, updates, _held) => {
                 for update in updates {
@@ -277,6 +277,7 @@ impl Task {
 
     /// True if the FIB's thread has every want there is.
     fn outputs(&mut self) -> bool {
+        self.hop_events();
         let handed = self.wants();
         while let Some(event) = self.rib.poll_event() {
             self.event(&event);
@@ -301,14 +302,34 @@ impl Task {
         handed
     }
 
-    /// The RIB is through with the sessions that ended: the FIB has the wants, and their next hops are as good as any again.
+    /// The RIB is through with what was lost: the FIB has the wants, and the next hops are as good as any again.
     fn give_back(&mut self) {
-        if let Some(fib) = &self.fib
-            && !self.lost.is_empty()
-        {
-            let returned = FibInput::HopsReturned(std::mem::take(&mut self.lost), LossReason::SessionDown);
-            if let Err(TrySendError::Full(FibInput::HopsReturned(lost, _))) = fib.inputs.try_send(returned) {
-                self.lost = lost;
+        let Some(fib) = &self.fib else { return };
+        for reason in [LossReason::SessionDown, LossReason::Unresolved] {
+            let (back, rest) =
+                std::mem::take(&mut self.lost).into_iter().partition::<Vec<_>, _>(|(_, of)| *of == reason);
+            self.lost = rest;
+            let hops: Vec<NextHop> = back.into_iter().map(|(hop, _)| hop).collect();
+            if hops.is_empty() {
+                continue;
+            }
+            if let Err(TrySendError::Full(FibInput::HopsReturned(hops, _))) =
+                fib.inputs.try_send(FibInput::HopsReturned(hops, reason))
+            {
+                self.lost.extend(hops.into_iter().map(|hop| (hop, reason)));
+            }
+        }
+    }
+
+    /// Next hops whose route went or leads elsewhere: the FIB turns to what stands by before the prefixes are looked at.
+    fn hop_events(&mut self) {
+        while let Some(event) = self.rib.poll_hop_event() {
+            let (HopEvent::Lost(from) | HopEvent::Moved { from, .. }) = event else { continue };
+            let hop = crate::fib_task::next_hop(&from);
+            if let Some(fib) = &self.fib
+                && fib.inputs.try_send(FibInput::HopsLost(vec![hop], LossReason::Unresolved)).is_ok()
+            {
+                self.lost.push((hop, LossReason::Unresolved));
             }
         }
     }

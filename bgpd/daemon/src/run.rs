@@ -194,7 +194,7 @@ fn start_bfd(clock: Clock, ahead: bfd::thread::Ahead, hops: Hops) -> anyhow::Res
     let seed = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default();
     // Called in the BFD thread, before anything else is done about a failure.
     let path = Box::new(move |gateway: IpAddr, ifindex: u32, up: bool| {
-        let hop = vec![NextHop { gateway: Some(gateway), ifindex }];
+        let hop = vec![NextHop { gateway: Some(gateway), ifindex, through: None }];
         if up { hops.returned(hop, LossReason::BfdDown) } else { hops.lost(hop, LossReason::BfdDown) }
     });
     let setup = bfd::thread::Setup::new(clock, seed, path, ahead, requests, wake);

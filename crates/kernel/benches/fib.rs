@@ -133,7 +133,7 @@ fn floor(batches: &[Vec<u8>]) {
 /// The same as the FIB's thread does it.
 fn ours(sync: &mut FibSync<Netlink>, prefixes: &[Prefix]) {
     let targets = ["192.0.2.2", "2001:db8:1::2"].map(|gateway| {
-        RouteTarget::next_hops(vec![NextHop { gateway: gateway.parse().ok(), ifindex: ifindex("one") }])
+        RouteTarget::next_hops(vec![NextHop { gateway: gateway.parse().ok(), ifindex: ifindex("one"), through: None }])
     });
     let mut done = 0;
     for (i, batch) in prefixes.chunks(FLUSH).enumerate() {
@@ -231,7 +231,11 @@ fn failover(name: &str, routes: &[Prefix]) {
         ip("link set two-far up");
         let gateways =
             if routes[0].is_v4() { ["192.0.2.2", "198.51.100.2"] } else { ["2001:db8:1::2", "2001:db8:2::2"] };
-        let hop = |i: usize| NextHop { gateway: gateways[i].parse().ok(), ifindex: ifindex(["one", "two"][i]) };
+        let hop = |i: usize| NextHop {
+            gateway: gateways[i].parse().ok(),
+            ifindex: ifindex(["one", "two"][i]),
+            through: None,
+        };
         let pair = RouteTarget::forward(vec![WeightedHop { hop: hop(0), weight: 1 }], Some(hop(1)));
         let other = RouteTarget::next_hops(vec![hop(1)]);
         let mut sync = FibSync::open(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap();

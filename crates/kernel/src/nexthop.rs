@@ -44,6 +44,9 @@ pub struct NextHop {
     pub gateway: Option<IpAddr>,
     /// The link.
     pub ifindex: u32,
+    /// What the gateway was looked up for, where it is not the next hop itself: such a next hop has an object of its own, so
+    /// that what hangs on it moves by itself. The kernel does not know of it.
+    pub through: Option<IpAddr>,
 }
 
 /// A member of a group.
@@ -194,7 +197,7 @@ impl NexthopObject {
                 _ => NexthopKind::Other,
             },
             (_, _, true, _) => NexthopKind::Blackhole,
-            (_, _, _, Some(ifindex)) => NexthopKind::Single(NextHop { gateway, ifindex }),
+            (_, _, _, Some(ifindex)) => NexthopKind::Single(NextHop { gateway, ifindex, through: None }),
             _ => NexthopKind::Other,
         };
         let afi = match i32::from(*family) {
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn every_kind_survives_its_own_bytes() {
         let object = |afi, kind| NexthopObject { id: 7_000_001, protocol: 220, afi, kind };
-        let hop = |g: &str| NexthopKind::Single(NextHop { gateway: g.parse().ok(), ifindex: 3 });
+        let hop = |g: &str| NexthopKind::Single(NextHop { gateway: g.parse().ok(), ifindex: 3, through: None });
         round_trip(&object(Some(Afi::IPV4), hop("192.0.2.1")));
         round_trip(&object(Some(Afi::IPV6), hop("fe80::1")));
         round_trip(&object(Some(Afi::IPV6), hop("")));
@@ -296,7 +299,7 @@ mod tests {
     /// `tests/namespace.rs`.
     #[test]
     fn bytes_are_laid_out_as_linux_nexthop_h_says() {
-        let kind = NexthopKind::Single(NextHop { gateway: "192.0.2.1".parse().ok(), ifindex: 2 });
+        let kind = NexthopKind::Single(NextHop { gateway: "192.0.2.1".parse().ok(), ifindex: 2, through: None });
         let message = NexthopMessage::put(&NexthopObject { id: 9, protocol: 220, afi: Some(Afi::IPV4), kind });
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);

@@ -229,7 +229,7 @@ fn is_up(name: &str) -> bool {
 /// The neighbour on a link, IPv4 or IPv6.
 fn hop(link: usize, v4: bool) -> NextHop {
     let gateway = if v4 { format!("{}.2", NETS[link]) } else { format!("2001:db8:{}::2", link + 1) };
-    NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(LINKS[link]) }
+    NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(LINKS[link]), through: None }
 }
 
 fn to(active: &[(NextHop, u16)], backup: Option<NextHop>) -> RouteTarget {

@@ -95,7 +95,7 @@ fn ifindex(name: &str) -> u32 {
 }
 
 fn hop(gateway: &str, link: &str) -> NextHop {
-    NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(link) }
+    NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(link), through: None }
 }
 
 fn via(hops: &[NextHop]) -> Option<RouteTarget> {
@@ -363,7 +363,11 @@ fn burst() {
 fn the_kernels_refusals_are_its_own_words() {
     in_namespace(|| {
         let mut sync = open();
-        sync.set(p("10.1.0.0/16"), via(&[NextHop { gateway: "192.0.2.2".parse().ok(), ifindex: 9999 }]).as_ref(), 1);
+        sync.set(
+            p("10.1.0.0/16"),
+            via(&[NextHop { gateway: "192.0.2.2".parse().ok(), ifindex: 9999, through: None }]).as_ref(),
+            1,
+        );
         sync.set(p("10.2.0.0/16"), via(&[hop("203.0.113.7", "one")]).as_ref(), 2);
         sync.set(p("10.3.0.0/16"), via(&[hop("192.0.2.2", "one")]).as_ref(), 3);
         let refusals = flush(&mut sync);

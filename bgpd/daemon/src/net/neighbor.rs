@@ -420,7 +420,7 @@ impl Task {
     /// The next hops that lead to the neighbour itself.
     fn hops(&self) -> Vec<NextHop> {
         let Some((ifindex, live)) = self.live.as_ref().and_then(|l| Some((l.ifindex?, l))) else { return Vec::new() };
-        live.gateways.addresses().map(|g| NextHop { gateway: Some(g), ifindex }).collect()
+        live.gateways.addresses().map(|g| NextHop { gateway: Some(g), ifindex, through: None }).collect()
     }
 
     /// The FIB is told that traffic is to leave the session's next hops, or (of those that it was told of) may come back.

@@ -45,6 +45,7 @@ fn loss(reason: LossReason) -> &'static str {
         LossReason::SessionDown => "session down",
         LossReason::NeighborFailed => "does not answer",
         LossReason::Drained => "drained",
+        LossReason::Unresolved => "its route is gone",
         LossReason::Refused => "refused by the kernel",
     }
 }

@@ -155,7 +155,7 @@ impl Bgpd for Reader {
     async fn list_bfd(&self, _: Request<pb::ListBfdRequest>) -> Result<Response<pb::ListBfdResponse>, Status> {
         let listed = self.shared.bfd.list().await;
         let (now, sessions) = listed.ok_or_else(|| Status::unavailable("bgpd is stopping"))?;
-        let (directory, interfaces, _) = self.world();
+        let (directory, interfaces, ..) = self.world();
         let sessions = sessions.iter().map(|s| convert::bfd(s, now, &directory, &interfaces)).collect();
         Ok(Response::new(pb::ListBfdResponse { sessions }))
     }

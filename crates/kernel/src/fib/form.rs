@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn hop(ifindex: u32) -> NextHop {
-        NextHop { gateway: None, ifindex }
+        NextHop { gateway: None, ifindex, through: None }
     }
 
     fn target(weights: &[u16], backup: bool) -> RouteTarget {

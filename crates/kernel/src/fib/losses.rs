@@ -17,17 +17,20 @@ pub enum LossReason {
     NeighborFailed,
     /// The operator takes it out.
     Drained,
+    /// The route to it is gone, or leads elsewhere.
+    Unresolved,
     /// The kernel refuses its object.
     Refused,
 }
 
 impl LossReason {
-    const ALL: [LossReason; 6] = [
+    const ALL: [LossReason; 7] = [
         LossReason::LinkDown,
         LossReason::BfdDown,
         LossReason::SessionDown,
         LossReason::NeighborFailed,
         LossReason::Drained,
+        LossReason::Unresolved,
         LossReason::Refused,
     ];
 
@@ -137,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_hop_is_lost_while_any_reason_stands_and_the_best_are_used() {
-        let (a, b) = (NextHop { gateway: None, ifindex: 1 }, NextHop { gateway: None, ifindex: 2 });
+        let (a, b) = (
+            NextHop { gateway: None, ifindex: 1, through: None },
+            NextHop { gateway: None, ifindex: 2, through: None },
+        );
         let target = RouteTarget::forward(vec![WeightedHop { hop: a, weight: 1 }], Some(b));
         let only = |hop| RouteTarget::next_hops(vec![hop]);
         let mut losses = Losses::default();

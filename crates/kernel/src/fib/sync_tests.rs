@@ -13,7 +13,7 @@ fn p(text: &str) -> Prefix {
 }
 
 fn hop(gateway: &str, ifindex: u32) -> NextHop {
-    NextHop { gateway: gateway.parse().ok(), ifindex }
+    NextHop { gateway: gateway.parse().ok(), ifindex, through: None }
 }
 
 fn via(hops: &[NextHop]) -> Option<RouteTarget> {

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn targets_that_mean_the_same_are_equal() {
-        let hop = |ifindex| NextHop { gateway: None, ifindex };
+        let hop = |ifindex| NextHop { gateway: None, ifindex, through: None };
         let weighted = |ifindex, weight| WeightedHop { hop: hop(ifindex), weight };
         let of = |hops: &[(u32, u16)], backup: Option<u32>| {
             RouteTarget::forward(hops.iter().map(|(i, w)| weighted(*i, *w)).collect(), backup.map(hop))

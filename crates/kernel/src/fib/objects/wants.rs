@@ -53,7 +53,7 @@ impl Objects {
         let carrier = match *target {
             RouteTarget::Discard => self.ensure(Role::Blackhole(family.unwrap_or(Afi::IPV4))),
             ref t if form::is_single(t) => {
-                let hop = t.hops().next().unwrap_or(NextHop { gateway: None, ifindex: 0 });
+                let hop = t.hops().next().unwrap_or(NextHop { gateway: None, ifindex: 0, through: None });
                 self.ensure(Role::Single(hop_family(&hop, family), hop))
             }
             ref t => {
