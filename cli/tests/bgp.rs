@@ -96,7 +96,10 @@ impl Bgpd for Fixed {
             return Err(Status::not_found("no neighbour \"nobody\""));
         }
         if r.prefix == "2001:db8:7::/48" {
-            let paths = [9, 70_000].map(|id| Ok(Route { path_id: Some(id), best: id == 9, ..route(7) }));
+            let mut paths = [9, 70_000].map(|id| Route { path_id: Some(id), best: id == 9, ..route(7) });
+            paths[0].backup = "2001:db8:ffff::9 dev eth2".into();
+            paths[0].shared_fate = "same interface as the active one: eth2".into();
+            let paths = paths.map(Ok);
             return Ok(Response::new(Box::pin(tokio_stream::iter(paths))));
         }
         let count = match r.prefix.as_str() {
@@ -198,6 +201,26 @@ async fn fixed() -> (String, watch::Sender<bool>) {
 async fn at(endpoint: &str, args: &[&str]) -> Ran {
     let args: Vec<String> = ["--bgpd", endpoint].iter().chain(args).map(ToString::to_string).collect();
     tokio::task::spawn_blocking(move || noc(&args.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_shown_and_that_it_may_be_lost_too() {
+    let (endpoint, _keep) = fixed().await;
+    let table = at(&endpoint, &["show", "fib"]).await.out;
+    let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+    assert!(lines[1].ends_with("backup: 198.51.100.9 dev eth2 (same duct as the active one: north)"), "{table}");
+    assert!(lines[2].ends_with("backup: 198.51.100.9 dev eth2"), "{table}");
+    let several = at(&endpoint, &["show", "route", "2001:db8:7::/48", "--all"]).await.out;
+    assert!(
+        several.contains("backup: 2001:db8:ffff::9 dev eth2 (same interface as the active one: eth2)"),
+        "{several}"
+    );
+    for show in [&["show", "fib", "-o", "json"][..], &["show", "route", "2001:db8:7::/48", "--all", "-o", "json"]] {
+        let json = at(&endpoint, show).await;
+        let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+        assert!(json[0]["backup"].as_str().unwrap().ends_with("dev eth2"), "{json}");
+        assert!(json[0]["shared_fate"].as_str().unwrap().starts_with("same "), "{json}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,7 @@ fn rfc4271_9_1_2_2_ebgp_and_ibgp_are_not_mixed_and_interior_cost_counts() {
     lab.send(7, announce(&[PREFIX], "192.0.2.7", attrs(&[64501, 64511])));
     let (active, backup) = lab.forwarding(PREFIX);
     assert_eq!((active, backup), (even(&[1, 2, 3, 4]), Some("192.0.2.7".to_owned())));
-    (1..5).for_each(|n| drop(lab.send(n, withdraw(&[PREFIX]))));
+    (1..5).for_each(|n| assert_eq!(lab.send(n, withdraw(&[PREFIX])), None));
     // One route further than 7.
     lab.send(8, announce(&["192.0.2.200/32"], "192.0.2.8", attrs(&[])));
     lab.send(8, announce(&[PREFIX], "192.0.2.200", attrs(&[64501, 64511])));
