@@ -15,6 +15,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::expect::Run;
 use crate::state::NodeState;
 
 /// How to run a command inside a node.
@@ -91,6 +92,14 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(node: &NodeState, argv: &[S]) -> Comma
     let mut c = base(node);
     c.arg("--").args(argv);
     c
+}
+
+/// The same for a command as a lab's files write it.
+pub fn run(node: &NodeState, written: &Run) -> Command {
+    match written {
+        Run::Line(line) => command(node, &["sh", "-c", line]),
+        Run::Words(words) => command(node, words),
+    }
 }
 
 /// Starts the node's program and leaves it running, its number (as the machine counts) in the pid file.

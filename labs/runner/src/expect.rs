@@ -72,14 +72,32 @@ pub fn read(file: &Path) -> Result<Vec<Expectation>> {
 
 /// The files `expect/*.json` beside a topology, by name.
 pub fn files(topology: &Path) -> Result<Vec<PathBuf>> {
-    let dir = topology.parent().unwrap_or(Path::new(".")).join("expect");
+    json_files(&topology.parent().unwrap_or(Path::new(".")).join("expect"))
+}
+
+/// The files `*.json` of a folder, by name; none if it is not there.
+pub fn json_files(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    let mut found: Vec<PathBuf> = std::fs::read_dir(&dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     found.retain(|p| p.extension().is_some_and(|e| e == "json"));
     found.sort();
     Ok(found)
+}
+
+/// Waits without a word until all expectations are met in one round; the error names the first that was not.
+pub fn settle(state: &State, all: &[Expectation], patience: Duration) -> Result<()> {
+    let limit = Duration::from_secs(all.iter().map(|e| e.within).max().unwrap_or(0)) + patience;
+    let start = Instant::now();
+    loop {
+        up::check_interrupt()?;
+        match all.iter().try_for_each(|e| ask(state, e).with_context(|| e.name.clone())) {
+            Ok(()) => return Ok(()),
+            Err(e) if start.elapsed() > limit => return Err(e),
+            Err(_) => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
 }
 
 /// Checks every expectation against a lab, printing a line as each is settled. Returns (met, not met).
@@ -126,11 +144,7 @@ pub fn check(state: &State, all: &[Expectation]) -> Result<(usize, usize)> {
 /// Runs one expectation once.
 pub fn ask(state: &State, e: &Expectation) -> Result<()> {
     let node = state.node(&e.node)?;
-    let mut command = match &e.run {
-        Run::Line(line) => enter::command(node, &["sh", "-c", line]),
-        Run::Words(words) => enter::command(node, words),
-    };
-    let out = command.output().context("cannot run the command")?;
+    let out = enter::run(node, &e.run).output().context("cannot run the command")?;
     let stdout = String::from_utf8_lossy(&out.stdout);
     let code = out.status.code().unwrap_or(-1);
     if code != e.exit {

@@ -48,7 +48,7 @@ pub const IMAGES: [Image; 8] = [
         name: "frr",
         program: Some(FRR),
         needs: Some(("/usr/lib/frr/bgpd", "frr")),
-        what: "FRR (zebra, staticd, bgpd), configured by /etc/frr/frr.conf",
+        what: "FRR (zebra, staticd, bfdd, bgpd), configured by /etc/frr/frr.conf",
     },
     Image {
         name: "openbgpd",
@@ -61,7 +61,7 @@ pub const IMAGES: [Image; 8] = [
     },
 ];
 
-/// FRR is three processes and one configuration, which `vtysh -b` hands out. Zebra goes first, and the configuration
+/// FRR is four processes and one configuration, which `vtysh -b` hands out. Zebra goes first, and the configuration
 /// waits until bgpd is its client: a bgpd that misses zebra tries again only ten seconds later, and meanwhile refuses
 /// IPv6 routes for want of an interface. The shell stays as the head of the process group and ends with the first of
 /// them.
@@ -71,9 +71,10 @@ const FRR: &str = "install -d -o frr -g frr /run/frr; \
     /usr/lib/frr/zebra -A 127.0.0.1 -s 90000000 --log stdout & \
     until_true [ -S /run/frr/zserv.api ]; until_true [ -S /run/frr/zebra.vty ]; \
     /usr/lib/frr/staticd -A 127.0.0.1 --log stdout & \
+    /usr/lib/frr/bfdd -A 127.0.0.1 --log stdout & \
     /usr/lib/frr/bgpd -A 127.0.0.1 --log stdout & \
-    until_true [ -S /run/frr/bgpd.vty ]; until_true [ -S /run/frr/staticd.vty ]; \
-    until_true client bgp; until_true client static; \
+    for d in bgpd staticd bfdd; do until_true [ -S /run/frr/$d.vty ]; done; \
+    for d in bgp static bfd; do until_true client $d; done; \
     vtysh -b || exit 1; wait -n; exit 1";
 
 /// The row of an image name, its tag aside.

@@ -2,7 +2,8 @@
 //!
 //! The way of a lab: `<name>.clab.yml` -> [`topology`] (checked, line by line) -> [`up`] (nodes of [`node`], links,
 //! programs of [`images`]) -> [`expect`] (what must be seen) -> down. [`state`] is what stands on disk meanwhile,
-//! [`enter`] and [`ctl`] are hands inside. [`feed`] plays routing tables over BGP.
+//! [`enter`] and [`ctl`] are hands inside. [`feed`] plays routing tables over BGP. [`play`] lets things happen to a lab that
+//! stands, under the packets of [`ledger`].
 //!
 //! Invariants: a lab touches only what it named in its state file; however the runner ends, its processes end with it;
 //! what it cannot do it refuses by file and line.
@@ -12,7 +13,9 @@ pub mod enter;
 pub mod expect;
 pub mod feed;
 pub mod images;
+pub mod ledger;
 pub mod node;
+pub mod play;
 pub mod report;
 pub mod state;
 pub mod topology;

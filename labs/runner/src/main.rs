@@ -7,7 +7,7 @@ use lab_runner::report::{note, say};
 use lab_runner::state::{Lock, State};
 use lab_runner::topology::Topology;
 use lab_runner::up::{self, Lab};
-use lab_runner::{enter, expect, feed, node};
+use lab_runner::{enter, expect, feed, node, play};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -53,15 +53,36 @@ struct Args {
     /// Splice the fibre that ends in NODE:IF.
     #[arg(long, value_name = "NODE:IF")]
     heal: Option<String>,
+    /// Let things happen to the lab under counted packets: the plays of FILE, or of the lab's plays/*.json. The lab is
+    /// brought up for it if it is not; exit code 1 if a play costs more than it may.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with_all = ["keep", "down", "check", "once"])]
+    play: Option<Option<PathBuf>>,
+    /// Of --play, only plays whose name contains TEXT (and what they continue).
+    #[arg(long, value_name = "TEXT", requires = "play")]
+    only: Option<String>,
+    /// How --play prints: a table to paste into a document, or json with every address.
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t, requires = "play")]
+    output: Output,
     /// Folder of the labs.
     #[arg(long, value_name = "DIR", hide = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."))]
     labs: PathBuf,
     /// Hold a lab in the background: what --keep starts.
     #[arg(long, hide = true)]
     hold: bool,
+    /// With --keep: the lab goes down with process PID, however that one ends.
+    #[arg(long, value_name = "PID", hide = true)]
+    owner: Option<u32>,
     /// The command of --exec.
     #[arg(last = true)]
     command: Vec<String>,
+}
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    #[default]
+    Table,
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -150,10 +171,16 @@ fn run(args: &Args) -> Result<ExitCode> {
             expect::files(&topology.file)?.iter().map(read).collect::<Result<Vec<_>>>()?.concat()
         }
     };
-    if args.check.is_some() && Lock::holder(&instance).is_some() {
+    let scripts = match &args.play {
+        Some(Some(file)) => vec![play::read(file)?],
+        Some(None) => play::files(&topology.file)?.iter().map(|f| play::read(f)).collect::<Result<_>>()?,
+        None => Vec::new(),
+    };
+    ensure!(args.play.is_none() || !scripts.is_empty(), "lab {} has no plays (plays/*.json)", topology.name);
+    if (args.check.is_some() || args.play.is_some()) && Lock::holder(&instance).is_some() {
         let state = State::read(&instance)?;
         ensure!(state.up, "lab {instance} is coming up: wait until it stands");
-        return verdict(&state, &wanted);
+        return if args.play.is_some() { perform(args, &state, &scripts, &wanted) } else { verdict(&state, &wanted) };
     }
     let table = read_table(args, &topology)?;
     if let Some(GivenTable { routes: (v4, v6), .. }) = table {
@@ -164,6 +191,8 @@ fn run(args: &Args) -> Result<ExitCode> {
         return keep(&instance, &wanted);
     }
     up::catch_signals()?;
+    let owner = args.owner.map(Owner::of);
+    ensure!(owner.as_ref().is_none_or(Owner::lives), "--owner: there is no such process");
     let started = Instant::now();
     let lab = Lab::up(&with_table(&topology, &table), &instance, &[])?;
     let seconds = started.elapsed().as_secs_f32();
@@ -173,10 +202,13 @@ fn run(args: &Args) -> Result<ExitCode> {
         topology.links.len()
     ));
     if args.hold {
-        while !up::interrupted() {
+        while !up::interrupted() && owner.as_ref().is_none_or(Owner::lives) {
             std::thread::sleep(Duration::from_millis(100));
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if args.play.is_some() {
+        return perform(args, &lab.state, &scripts, &wanted);
     }
     let code = verdict(&lab.state, &wanted)?;
     if args.once || args.check.is_some() {
@@ -205,6 +237,57 @@ fn verdict(state: &State, wanted: &[expect::Expectation]) -> Result<ExitCode> {
     }
     say(format!("{met} expectations met, {} not", unmet + dead));
     Ok(if unmet + dead == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Plays and prints.
+fn perform(
+    args: &Args,
+    state: &State,
+    scripts: &[play::Script],
+    whole: &[expect::Expectation],
+) -> Result<ExitCode> {
+    let table = args.output == Output::Table;
+    if table {
+        say(play::HEAD);
+    }
+    let mut lines = Vec::new();
+    for script in scripts {
+        let tell = |l: &play::Line| match table {
+            true => say(play::row(l)),
+            false => note(&play::row(l)),
+        };
+        lines.extend(play::all(state, script, whole, args.only.as_deref(), tell)?);
+    }
+    if !table {
+        say(serde_json::to_string_pretty(&lines)?);
+    }
+    ensure!(!lines.is_empty(), "no play has such a name");
+    Ok(ExitCode::from(u8::from(lines.iter().any(|l| !l.failed.is_empty()))))
+}
+
+/// A process for whose sake a lab stands.
+struct Owner {
+    pid: u32,
+    started: Option<String>,
+}
+
+impl Owner {
+    fn of(pid: u32) -> Owner {
+        Owner { pid, started: started(pid) }
+    }
+
+    fn lives(&self) -> bool {
+        self.started.is_some() && self.started == started(self.pid)
+    }
+}
+
+/// When a process began (`starttime` of proc_pid_stat(5)): with its number, a name that is never given twice. None for
+/// one that has ended, also while nobody has asked for its exit code.
+fn started(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    fields.nth(18).filter(|_| alive).map(str::to_owned)
 }
 
 fn list(labs: &Path) -> Result<ExitCode> {

@@ -129,6 +129,12 @@ impl State {
     }
 }
 
+/// Every instance that has a folder, whoever made it and whether that one lives.
+pub fn instances() -> Vec<String> {
+    let all = fs::read_dir(ROOT).into_iter().flatten().flatten();
+    all.filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok()).collect()
+}
+
 /// The folder of an instance.
 pub fn directory(instance: &str) -> PathBuf {
     Path::new(ROOT).join(instance)

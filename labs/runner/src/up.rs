@@ -61,6 +61,7 @@ impl Lab {
                 ensure!(Path::new(file).exists(), missing);
             }
         }
+        sweep_dead(&topology.name);
         let lock = Lock::take(instance)?;
         sweep(instance)?;
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -236,6 +237,19 @@ pub fn sweep(instance: &str) -> Result<()> {
         }
     }
     fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+}
+
+/// Sweeps up after every runner of a copy of this lab that has died without a word (`kill -9`): copies under names of
+/// their own, as tests make them, have nobody else who will.
+fn sweep_dead(lab: &str) {
+    let copy = |i: &String| i.strip_prefix(lab).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    for instance in state::instances().into_iter().filter(copy) {
+        // A lock that can be taken belongs to nobody who lives.
+        let Ok(Ok(_lock)) = Lock::try_take(&instance) else { continue };
+        if let Err(e) = sweep(&instance) {
+            note(&format!("sweeping up after lab {instance}: {e:#}"));
+        }
+    }
 }
 
 /// Kills every process whose network namespace has this inode: only a node's own can.

@@ -35,7 +35,13 @@ impl Lab {
     pub fn up(name: &str) -> Lab {
         let suffix = format!("t{}", std::process::id());
         let lab = Lab { name: name.to_owned(), instance: format!("{name}.{suffix}"), suffix };
-        let out = lab.runner(&[&lab.name, "--instance", &lab.suffix, "--keep"]);
+        let me = std::process::id().to_string();
+        let mut args = vec![&*lab.name, "--instance", &lab.suffix, "--keep"];
+        // A test that is killed takes nothing down; the lab ends with it all the same, unless it is wanted for a look.
+        if std::env::var_os("KEEP_LAB").is_none() {
+            args.extend(["--owner", &me]);
+        }
+        let out = lab.runner(&args);
         assert!(out.status.success(), "labs/run {name} --keep:\n{}", said(&out));
         lab
     }
