@@ -54,6 +54,8 @@ pub struct Account {
     pub never: u64,
     /// The longest run of packets never received: from the sending of its first one to that of the next good one.
     pub longest_gap_ms: f64,
+    /// The longest time a packet was under way, such as in the queue of a kernel that looks for its neighbour.
+    pub longest_delay_ms: f64,
 }
 
 /// What the kernels of the lab have counted.
@@ -65,10 +67,11 @@ pub struct Counters {
     pub overruns: u64,
 }
 
-/// A packet: when it was sent (nanoseconds from the start; 0: not yet) and how often it arrived.
+/// A packet: when it was sent and when it first arrived (nanoseconds from the start; 0: not yet), and how often it did.
 #[derive(Debug, Default)]
 struct Cell {
     sent: AtomicU64,
+    arrived: AtomicU64,
     seen: AtomicU8,
 }
 
@@ -188,8 +191,10 @@ fn receive(book: &Book, socket: &UdpSocket, index: usize) -> Result<()> {
             && usize::try_from(flow) == Ok(index)
             && let Some(cell) = book.cells.get(index).and_then(|c| c.get(number as usize))
         {
-            // Saturating is left out: nobody doubles a packet 255 times.
-            cell.seen.fetch_add(1, Ordering::Relaxed);
+            // Nobody doubles a packet 255 times.
+            if cell.seen.fetch_add(1, Ordering::Relaxed) == 0 {
+                cell.arrived.store(book.start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
         }
     }
     Ok(())
@@ -204,7 +209,7 @@ fn read(packet: &[u8]) -> Option<(u64, u32, u32)> {
 
 fn account(flow: &Flow, cells: &[Cell]) -> Account {
     let (mut once, mut more, mut never, mut sent, mut longest) = (0, 0, 0, 0, 0);
-    let (mut gap_from, mut last) = (None, 0);
+    let (mut gap_from, mut last, mut delay) = (None, 0, 0);
     for cell in cells {
         let at = cell.sent.load(Ordering::Relaxed);
         if at == 0 {
@@ -220,12 +225,15 @@ fn account(flow: &Flow, cells: &[Cell]) -> Account {
             1 => once += 1,
             _ => more += 1,
         }
+        delay = delay.max(cell.arrived.load(Ordering::Relaxed).saturating_sub(at));
         longest = longest.max(gap_from.take().map_or(0, |from: u64| at - from));
     }
     // A gap that lasts to the end is as long as we have looked.
     longest = longest.max(gap_from.map_or(0, |from| last - from));
-    let longest_gap_ms = (longest / 10_000) as f64 / 100.0;
-    Account { stream: flow.stream.clone(), address: flow.address, sent, once, more, never, longest_gap_ms }
+    let milliseconds = |nanoseconds: u64| (nanoseconds / 100_000) as f64 / 10.0;
+    let (longest_gap_ms, longest_delay_ms) = (milliseconds(longest), milliseconds(delay));
+    let stream = flow.stream.clone();
+    Account { stream, address: flow.address, sent, once, more, never, longest_gap_ms, longest_delay_ms }
 }
 
 /// Runs `what` on a thread inside a network namespace.
@@ -243,9 +251,8 @@ pub fn counters(netns: &Path) -> Result<Counters> {
     // `/proc/self/net` would be that of the process's first thread.
     let read = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}"));
     let (v4, v6) = within(netns, move || Ok((read("snmp")?, read("snmp6").unwrap_or_default())))?;
-    let one = |name: &str| -> u64 {
-        v6.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
-    };
+    let one =
+        |name: &str| -> u64 { v6.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default() };
     // RFC 4293 counts a datagram whose time to live ran out among those with errors in their headers.
     Ok(Counters {
         expired: column(&v4, "Ip", "InHdrErrors") + one("Ip6InHdrErrors "),
@@ -275,12 +282,13 @@ mod tests {
             .enumerate()
             .map(|(i, n)| Cell {
                 sent: AtomicU64::new(if i == 9 { 0 } else { (i as u64 + 1) * 5_000_000 }),
+                arrived: AtomicU64::new((i as u64 + 1) * 5_000_000 + if i == 3 { 2_000_000 } else { 0 }),
                 seen: AtomicU8::new(*n),
             })
             .collect();
         let a = account(&flow, &cells);
         assert_eq!((a.sent, a.once, a.more, a.never), (9, 3, 1, 5));
-        assert_eq!(a.longest_gap_ms, 15.0);
+        assert_eq!((a.longest_gap_ms, a.longest_delay_ms), (15.0, 2.0));
     }
 
     #[test]

@@ -240,12 +240,7 @@ fn verdict(state: &State, wanted: &[expect::Expectation]) -> Result<ExitCode> {
 }
 
 /// Plays and prints.
-fn perform(
-    args: &Args,
-    state: &State,
-    scripts: &[play::Script],
-    whole: &[expect::Expectation],
-) -> Result<ExitCode> {
+fn perform(args: &Args, state: &State, scripts: &[play::Script], whole: &[expect::Expectation]) -> Result<ExitCode> {
     let table = args.output == Output::Table;
     if table {
         say(play::HEAD);

@@ -45,7 +45,7 @@ pub struct Stream {
     pub name: String,
     /// Node that sends.
     pub from: String,
-    /// Nodes that have the addresses; several of them: anycast.
+    /// Nodes that have the addresses; several of them: anycast, none: nobody should get them.
     pub to: Vec<String>,
     /// Where to.
     pub addresses: Vec<IpAddr>,
@@ -125,6 +125,8 @@ pub struct Line {
     pub expired: u64,
     /// Longest gap of any address.
     pub longest_gap_ms: f64,
+    /// Longest time any packet was under way.
+    pub longest_delay_ms: f64,
     /// Addresses that missed a packet, and addresses in all.
     pub hit: (usize, usize),
     /// Why the play failed; empty: it did not.
@@ -218,8 +220,7 @@ fn one(state: &State, script: &Script, play: &Play, whole: &[Expectation]) -> Re
     }
     let accounts = ledger.finish()?;
     let after = count(state)?;
-    let counted =
-        Counters { expired: after.expired - before.expired, overruns: after.overruns - before.overruns };
+    let counted = Counters { expired: after.expired - before.expired, overruns: after.overruns - before.overruns };
     Ok(line(play, accounts, counted, failed))
 }
 
@@ -230,6 +231,7 @@ fn line(play: &Play, accounts: Vec<Account>, counted: Counters, mut failed: Vec<
     let (sent, once, more, never) = (sum(|a| a.sent), sum(|a| a.once), sum(|a| a.more), sum(|a| a.never));
     let worst = with.iter().max_by(|a, b| a.longest_gap_ms.total_cmp(&b.longest_gap_ms));
     let longest_gap_ms = worst.map_or(0.0, |a| a.longest_gap_ms);
+    let longest_delay_ms = with.iter().map(|a| a.longest_delay_ms).fold(0.0, f64::max);
     let hit = (with.iter().filter(|a| a.never > 0).count(), with.len());
     if let Some(w) = worst.filter(|_| longest_gap_ms > play.most.gap_ms) {
         let most = play.most.gap_ms;
@@ -246,7 +248,20 @@ fn line(play: &Play, accounts: Vec<Account>, counted: Counters, mut failed: Vec<
     }
     let without_way = without.iter().map(|a| a.never).sum();
     let (play, expired) = (play.name.clone(), counted.expired);
-    Line { play, sent, once, more, never, without_way, expired, longest_gap_ms, hit, failed, accounts }
+    Line {
+        play,
+        sent,
+        once,
+        more,
+        never,
+        without_way,
+        expired,
+        longest_gap_ms,
+        longest_delay_ms,
+        hit,
+        failed,
+        accounts,
+    }
 }
 
 fn act(state: &State, step: &Step) -> Result<()> {
@@ -277,14 +292,15 @@ fn count(state: &State) -> Result<Counters> {
 }
 
 /// Head of the table.
-pub const HEAD: &str = "| play | sent | once | twice or more | never | TTL exceeded | longest gap | addresses hit | no way |\n\
-                        |---|---:|---:|---:|---:|---:|---:|---:|---:|";
+pub const HEAD: &str = "| play | sent | once | twice or more | never | TTL exceeded | longest gap | longest delay | addresses hit | no way |\n\
+                        |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// A row of the table, and below it why it failed.
 pub fn row(l: &Line) -> String {
     let head = format!("| {} | {} | {} | {} | {} |", l.play, l.sent, l.once, l.more, l.never);
     let hit = format!("{} of {}", l.hit.0, l.hit.1);
-    let mut text = format!("{head} {} | {} ms | {hit} | {} |", l.expired, l.longest_gap_ms, l.without_way);
+    let times = format!("{} ms | {} ms", l.longest_gap_ms, l.longest_delay_ms);
+    let mut text = format!("{head} {} | {times} | {hit} | {} |", l.expired, l.without_way);
     for why in &l.failed {
         text.push_str(&format!("\nFAILED: {}: {why}", l.play));
     }
@@ -336,6 +352,7 @@ mod tests {
             more: 0,
             never,
             longest_gap_ms,
+            longest_delay_ms: 1.0,
         };
         let accounts = vec![account("s", 90, 900.0), account("t", 1, 4.0), account("t", 0, 0.0)];
         let l = line(&play, accounts.clone(), Counters::default(), Vec::new());

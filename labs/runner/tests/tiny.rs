@@ -168,6 +168,85 @@ fn every_way_of_ending_the_runner_leaves_nothing() {
 }
 
 #[test]
+fn a_lab_kept_for_a_process_ends_with_it_and_the_leavings_of_dead_copies_go_at_the_next_start() {
+    if !can_run() {
+        return;
+    }
+    let lab = Tiny::new("owner");
+    let mut owner = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+    let out = lab.run(&["--instance", "t1", "--keep", "--owner", &owner.id().to_string()]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(!lab.left().is_empty());
+    // As a test that is killed: nobody takes anything down.
+    signal(&owner, "KILL");
+    owner.wait().expect("ends");
+    lab.gone("its owner was killed");
+    // A copy whose own runner was killed leaves names and files, which nobody asks for under this name again.
+    let out = lab.run(&["--instance", "t2", "--keep"]);
+    assert!(out.status.success(), "{}", said(&out));
+    let state = std::fs::read_to_string(format!("/run/artere-labs/{}.t2/state.json", lab.name)).expect("state");
+    let runner = state.split("\"runner\": ").nth(1).and_then(|r| r.split(',').next()).expect("a runner");
+    assert!(Command::new("kill").args(["-KILL", runner]).status().expect("kill runs").success());
+    let start = Instant::now();
+    while !lab.processes().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(5), "processes outlive a killed runner: {:?}", lab.processes());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(lab.left().iter().any(|l| l.contains(".t2")), "a killed runner cannot tidy up");
+    let out = lab.run(&["--instance", "t3", "--once"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert_eq!(lab.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_play_counts_every_packet_and_says_what_a_cut_has_cost() {
+    if !can_run() {
+        return;
+    }
+    let lab = Tiny::new("play");
+    let plays = |most: u64| {
+        let text = format!(
+            r#"{{"rate": 200, "streams": [{{"name": "there", "from": "a", "to": ["b"], "addresses": ["192.0.2.2"]}},
+                {{"name": "in circles", "from": "a", "to": [], "addresses": ["198.51.100.1"]}}],
+            "plays": [{{"name": "cut", "seconds": 1.5, "steps": [{{"at": 0.5, "node": "a", "run": "ip link set eth1 down"}},
+                    {{"at": 1, "node": "a", "run": "ip link set eth1 up"}}],
+                "without_way": ["in circles"], "most": {{"gap_ms": {most}, "expired": 0}}}},
+                {{"name": "and nothing more", "seconds": 0.5, "steps": [], "continues": true,
+                "without_way": ["in circles"], "most": {{"gap_ms": 0, "expired": 100000}}}}]}}"#
+        );
+        std::fs::write(lab.dir.join("plays.json"), text).expect("written");
+        let file = format!("--play={}", lab.dir.join("plays.json").display());
+        lab.run(&[&file, "-o", "json"])
+    };
+    // Each of the two sends packets to the second address to the other: until their time is over.
+    let yml = std::fs::read_to_string(lab.dir.join("tiny.clab.yml")).expect("read");
+    let yml = [(1, 2), (2, 1)].iter().fold(yml, |yml, (own, other)| {
+        let address = format!("192.0.2.{own}/30 dev eth1\"");
+        yml.replace(&address, &format!("{address}, \"ip route add 198.51.100.0/24 via 192.0.2.{other}\""))
+    });
+    let yml = yml.replace("ip_forward: 1", "ip_forward: 1, net.ipv4.conf.all.accept_local: 1, net.ipv4.conf.all.rp_filter: 0, net.ipv4.conf.default.rp_filter: 0");
+    std::fs::write(lab.dir.join("tiny.clab.yml"), yml).expect("written");
+    let out = plays(5);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    let lines: serde_json::Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&out)));
+    let (cut, after) = (&lines[0], &lines[1]);
+    assert_eq!((cut["sent"].as_u64(), after["sent"].as_u64()), (Some(300), Some(100)), "{lines}");
+    let never = cut["never"].as_u64().unwrap();
+    assert!(never >= 90, "half a second without a link is a hundred packets: {lines}");
+    assert_eq!(cut["once"].as_u64().unwrap() + never, 300, "{lines}");
+    assert!(cut["longest_gap_ms"].as_f64().unwrap() >= 450.0, "{lines}");
+    // What had no way went in a circle, until the route into it went with the link; the kernels have counted it.
+    let expired = cut["expired"].as_u64().unwrap();
+    assert!((90..=110).contains(&expired), "{lines}");
+    assert_eq!((cut["without_way"].as_u64(), after["never"].as_u64()), (Some(300), Some(0)), "{lines}");
+    let failed = cut["failed"].to_string();
+    assert!(failed.contains("there to 192.0.2.2: a gap of") && failed.contains("went in a circle"), "{failed}");
+    assert_eq!(after["failed"].as_array().map(Vec::len), Some(0), "{lines}");
+    assert_eq!(lab.left(), Vec::<String>::new());
+}
+
+#[test]
 fn two_copies_stand_side_by_side_and_the_same_one_is_refused() {
     if !can_run() {
         return;

@@ -122,6 +122,16 @@ impl Lab {
         c.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("starts")
     }
 
+    /// Plays the lab's plays whose name contains `only` (all: `""`); their lines, whether a play failed or not.
+    ///
+    /// # Panics
+    /// If they cannot be played.
+    pub fn play(&self, only: &str) -> Vec<Value> {
+        let out = self.runner(&[&self.name, "--instance", &self.suffix, "--play", "--only", only, "--output", "json"]);
+        let lines = serde_json::from_slice(&out.stdout);
+        lines.unwrap_or_else(|e| panic!("labs/run {} --play: {e}:\n{}", self.name, said(&out)))
+    }
+
     /// The runner's state file.
     ///
     /// # Panics
