@@ -85,7 +85,7 @@ fn rfc4724_kill_9_with_a_large_table_loses_no_packet_and_rewrites_no_route() {
     within(LIMIT, "the table in the kernel", standing);
     within(LIMIT, "our prefix at the operator", || holds(&sh(&format!("ip -n {theirs} route")), &["192.0.2.0/24 via"]));
 
-    assert_eq!(ahead(bgpd.id()), ["fib"], "the kernel's table comes first");
+    assert_eq!(ahead(bgpd.id()), ["bfd", "fib"], "what watches the path and the kernel's table come first");
 
     let monitor = net.spawn(ours, "monitor.log", &["ip", "monitor", "route", "nexthop"]);
     let ping = net.spawn(host, "ping.log", &["ping", "-n", "-i", "0.002", FAR]);

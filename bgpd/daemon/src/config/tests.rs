@@ -424,6 +424,8 @@ fn each_neighbour_field_has_its_cost() {
         ("export", "", "export = false"),
         ("prepend", "", "prepend = 2"),
         ("graceful_shutdown", "", "graceful_shutdown = false"),
+        ("drain", "", "drain = true"),
+        ("bfd", "", "bfd = { interval = 50, multiplier = 3 }"),
     ];
     let base = with("");
     let old = parse(&base).unwrap();
