@@ -2,10 +2,12 @@
 //!
 //! One turn: wait until something can be read or a timer is due; note the time; read all that waits, each packet with
 //! the kernel's stamp of its arrival; then run the timers as of the noted time. So what had come by then was heard
-//! before a session is judged, however late the turn began. Invariant: no call here waits but the one.
+//! before a session is judged, however late the turn began. Invariant: no call here waits but the one; what is to be logged is
+//! written by a thread of its own, as who reads our log may stop reading.
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
@@ -28,6 +30,8 @@ const PRIORITY: i32 = 20;
 const NICE: i32 = -15;
 /// Packets read from a socket in one turn.
 const BATCH: usize = 4096;
+/// Lines that wait to be written.
+const LINES: usize = 1024;
 /// A socket that could not be opened is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -106,6 +110,30 @@ struct Thread {
     drained: Monotime,
     deaf: bool,
     warned: bool,
+    log: mpsc::SyncSender<Line>,
+}
+
+/// A change for the log.
+struct Line {
+    peer: IpAddr,
+    interface: u32,
+    from: State,
+    to: State,
+    cause: Cause,
+    failed: bool,
+}
+
+/// Writes lines until the BFD thread is gone.
+fn write(lines: &mpsc::Receiver<Line>, ahead: Ahead) {
+    // It was made by a thread that goes ahead of all others.
+    ahead.back();
+    for Line { peer, interface, from, to, cause, failed } in lines {
+        if failed {
+            warn!(%peer, interface, ?cause, "BFD down");
+        } else if from != to {
+            info!(%peer, interface, %from, %to, ?cause, "BFD");
+        }
+    }
 }
 
 struct Watched {
@@ -118,7 +146,12 @@ pub(crate) fn run(setup: Setup) {
     let bfd = Bfd::new(setup.seed);
     let drained = setup.clock.now();
     let (sockets, sessions) = (Sockets::default(), HashMap::new());
-    let mut thread = Thread { setup, bfd, sockets, sessions, drained, deaf: false, warned: false };
+    let (log, lines) = mpsc::sync_channel(LINES);
+    let ahead = setup.ahead;
+    if let Err(error) = std::thread::Builder::new().name("bfd-log".into()).spawn(move || write(&lines, ahead)) {
+        error!(%error, "no thread for BFD's log");
+    }
+    let mut thread = Thread { setup, bfd, sockets, sessions, drained, deaf: false, warned: false, log };
     while thread.turn() {}
 }
 
@@ -201,11 +234,8 @@ impl Thread {
             report.failures += u64::from(failed);
             report.remote_control_plane_independent = status.remote_control_plane_independent;
         });
-        if failed {
-            warn!(%peer, interface, ?cause, "BFD down");
-        } else if from != to {
-            info!(%peer, interface, %from, %to, ?cause, "BFD");
-        }
+        // Full: nobody reads the log. The session is worth more than the line.
+        let _ = self.log.try_send(Line { peer, interface, from, to, cause, failed });
     }
 
     fn transmit(&mut self) {
