@@ -209,6 +209,9 @@ fn one(state: &State, script: &Script, play: &Play, whole: &[Expectation]) -> Re
             to: to.clone(),
         }));
     }
+    for n in &state.nodes {
+        ledger::watch(&Path::new("/run/netns").join(&n.netns)).with_context(|| n.name.clone())?;
+    }
     let before = count(state)?;
     let ledger = Ledger::start(flows, script.rate, Duration::from_secs_f64(play.seconds))?;
     let mut steps: Vec<&Step> = play.steps.iter().collect();
