@@ -87,7 +87,7 @@ impl World {
                 while let Some(transmit) = self.ends[end].poll_transmit() {
                     self.sent.push((now, end, packet::decode(&transmit.payload).unwrap().0));
                     self.count += 1;
-                    if self.loss[end] == 0 || self.loss[end] > 1 && self.count % self.loss[end] != 0 {
+                    if self.loss[end] == 0 || self.loss[end] > 1 && !self.count.is_multiple_of(self.loss[end]) {
                         self.wire.push((now + Duration::from_millis(1), 1 - end, transmit.payload));
                     }
                 }
