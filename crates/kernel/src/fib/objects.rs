@@ -82,7 +82,7 @@ pub(super) enum Standing {
 pub(super) struct Want {
     /// `None` for what hangs on an orphan.
     pub(super) target: Option<RouteTarget>,
-    /// Of the prefixes, if that makes a difference ([`target_family`]).
+    /// Of the prefixes, if that makes a difference.
     family: Option<Afi>,
     pub(super) carrier: Carrier,
     /// Prefixes that want it, and stale routes.
