@@ -154,7 +154,7 @@ impl<K: FibKernel> FibSync<K> {
 
     /// Prefixes wait on their groups for others to ask for the same, so that one message does for all.
     pub fn waiting(&self) -> bool {
-        self.swept && !self.adopting && self.objects.waiting()
+        self.objects.waiting() && self.is_claimed()
     }
 
     /// Counts up while prefixes join those that wait.
@@ -164,9 +164,15 @@ impl<K: FibKernel> FibSync<K> {
 
     /// Ends the waiting: where users of one group want different things, the fewer get routes to another one.
     pub fn part(&mut self) {
-        if self.swept && !self.adopting {
+        if self.is_claimed() {
             self.objects.part();
         }
+    }
+
+    /// No route of an earlier life waits to be claimed, so what a group's users want is all that hangs on it. At a cold start
+    /// there never was one, and nobody sweeps.
+    fn is_claimed(&self) -> bool {
+        !self.adopting && (self.swept || self.stale == 0 && !self.open.iter().any(|(_, o)| o.stale))
     }
 
     /// A record whose target moves wants where that moves to.
