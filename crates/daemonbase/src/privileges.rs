@@ -75,6 +75,11 @@ pub fn nice(by: i32) -> bool {
     rustix::process::nice(by).is_ok()
 }
 
+/// Puts the calling thread back among the others (nice 0), if it was ahead of them. False: it was behind them, and stays there.
+pub fn nice_as_others() -> bool {
+    rustix::process::setpriority_process(None, 0).is_ok()
+}
+
 /// True if the calling thread may use all of `wanted` now.
 pub fn holds(wanted: CapabilitySet) -> bool {
     os::capabilities(None).is_ok_and(|c| c.effective.contains(wanted))

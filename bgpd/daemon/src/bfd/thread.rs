@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bgp_core::bfd::{Bfd, Cause, Discriminator, Event, PacketInfo, SessionKey, State};
 use daemonbase::Clock;
-use daemonbase::privileges::nice;
+use daemonbase::privileges::{nice, nice_as_others};
 use kernel::datagram;
 use net_types::Monotime;
 use tokio::sync::watch;
@@ -125,8 +125,9 @@ struct Line {
 
 /// Writes lines until the BFD thread is gone.
 fn write(lines: &mpsc::Receiver<Line>, ahead: Ahead) {
-    // It was made by a thread that goes ahead of all others.
+    // It was made by a thread that goes ahead of all others, in both ways.
     ahead.back();
+    nice_as_others();
     for Line { peer, interface, from, to, cause, failed } in lines {
         if failed {
             warn!(%peer, interface, ?cause, "BFD down");
