@@ -64,7 +64,8 @@ impl InterfaceMonitor {
     /// What stands now, and the monitor for what comes.
     pub fn open() -> Result<(Snapshot, InterfaceMonitor), KernelError> {
         let err = |e: io::Error| KernelError::socket("watch interfaces", &e);
-        let groups = Announcements::open(&[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR]).map_err(err)?;
+        let groups =
+            Announcements::open(&[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR], &[]).map_err(err)?;
         let mut monitor = InterfaceMonitor { groups, requests: RequestSocket::open()?, last: Snapshot::new() };
         monitor.last = monitor.read()?;
         Ok((monitor.last.clone(), monitor))

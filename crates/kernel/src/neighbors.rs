@@ -47,7 +47,7 @@ pub struct NeighborMonitor {
 impl NeighborMonitor {
     /// From now on.
     pub fn open() -> Result<NeighborMonitor, KernelError> {
-        let announcements = Announcements::open(&[RTNLGRP_NEIGH]).map_err(|e| KernelError::socket(WATCH, &e))?;
+        let announcements = Announcements::open(&[RTNLGRP_NEIGH], &[]).map_err(|e| KernelError::socket(WATCH, &e))?;
         Ok(NeighborMonitor { announcements, requests: RequestSocket::open()? })
     }
 

@@ -11,8 +11,9 @@ use netlink_packet_core::{
     NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use socket2::{SockFilter, SockRef};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 /// Messages per `sendmsg`; measured: 16 to 256 is as fast as it gets. A batch of nothing but errors fits the buffer below.
@@ -197,11 +198,15 @@ pub(crate) struct Announcements {
 }
 
 impl Announcements {
-    /// Joins groups (`enum rtnetlink_groups` of linux/rtnetlink.h).
-    pub(crate) fn open(groups: &[u32]) -> io::Result<Announcements> {
+    /// Joins groups (`enum rtnetlink_groups` of linux/rtnetlink.h). What the filter does not let through is not even copied;
+    /// an empty one lets all through.
+    pub(crate) fn open(groups: &[u32], filter: &[SockFilter]) -> io::Result<Announcements> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         // An unbound socket misses every broadcast.
         socket.bind(&SocketAddr::new(0, 0))?;
+        if !filter.is_empty() {
+            SockRef::from(&socket.as_fd()).attach_filter(filter)?;
+        }
         for group in groups {
             socket.add_membership(*group)?;
         }

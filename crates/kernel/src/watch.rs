@@ -7,15 +7,14 @@
 //! announcement that is lost (ENOBUFS) is as good as one about objects; a lost one about a route is left to the full
 //! pass.
 
+use crate::FibConfig;
 use crate::KernelError;
 use crate::nexthop::{NexthopObject, RTM_DELNEXTHOP, RTM_NEWNEXTHOP};
 use crate::route::{RTM_DELROUTE, RouteSpace};
-use crate::{FibConfig, socket};
+use crate::socket::Announcements;
 use net_types::Prefix;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use socket2::{SockFilter, SockRef};
+use socket2::SockFilter;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 // linux/rtnetlink.h
@@ -35,23 +34,17 @@ pub struct Meddled {
 /// Watches our objects and routes in the namespace in which it was opened.
 #[derive(Debug)]
 pub struct MeddlingMonitor {
-    socket: Socket,
+    announcements: Announcements,
     space: RouteSpace,
-    buffer: Vec<u8>,
 }
 
 impl MeddlingMonitor {
     /// Sees what happens from now on. `port`: [`crate::Netlink::port`] of who writes our routes.
     pub fn open(config: &FibConfig, port: u32) -> Result<MeddlingMonitor, KernelError> {
         let err = |e: io::Error| KernelError::socket("watch next-hop objects", &e);
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(err)?;
-        // An unbound socket misses every broadcast.
-        socket.bind(&SocketAddr::new(0, 0)).map_err(err)?;
-        SockRef::from(&socket.as_fd()).attach_filter(&filter(config.rtproto, port)).map_err(err)?;
-        for group in [RTNLGRP_NEXTHOP, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE] {
-            socket.add_membership(group).map_err(err)?;
-        }
-        Ok(MeddlingMonitor { socket, space: config.space(), buffer: Vec::new() })
+        let groups = [RTNLGRP_NEXTHOP, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE];
+        let announcements = Announcements::open(&groups, &filter(config.rtproto, port)).map_err(err)?;
+        Ok(MeddlingMonitor { announcements, space: config.space() })
     }
 
     /// Waits up to `timeout` for something of ours that changed. What came until then counts as one.
@@ -60,7 +53,7 @@ impl MeddlingMonitor {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if !crate::sockopt::wait_readable(self.socket.as_raw_fd(), left).map_err(err)? {
+            if !self.announcements.wait(left).map_err(err)? {
                 return Ok(None);
             }
             let meddled = self.drain().map_err(err)?;
@@ -71,29 +64,20 @@ impl MeddlingMonitor {
     }
 
     fn drain(&mut self) -> io::Result<Meddled> {
-        let mut meddled = Meddled::default();
-        loop {
-            match socket::receive(&self.socket, &mut self.buffer) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(meddled),
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => meddled.objects = true,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+        let (mut meddled, space) = (Meddled::default(), self.space);
+        let whole = self.announcements.drain(|kind, body| match kind {
+            RTM_NEWNEXTHOP | RTM_DELNEXTHOP => {
+                let ours = |o: NexthopObject| o.protocol == space.protocol;
+                meddled.objects |= NexthopObject::parse(body).map_or(true, ours);
             }
-            for (header, body) in socket::messages(&self.buffer) {
-                match header.message_type {
-                    RTM_NEWNEXTHOP | RTM_DELNEXTHOP => {
-                        let ours = |o: NexthopObject| o.protocol == self.space.protocol;
-                        meddled.objects |= NexthopObject::parse(body).map_or(true, ours);
-                    }
-                    RTM_DELROUTE => {
-                        let ours = self.space.parse(body).ok().flatten();
-                        meddled.routes.extend(ours.filter(|r| r.metric == self.space.metric).map(|r| r.prefix));
-                    }
-                    _ => {}
-                }
+            RTM_DELROUTE => {
+                let ours = space.parse(body).ok().flatten();
+                meddled.routes.extend(ours.filter(|r| r.metric == space.metric).map(|r| r.prefix));
             }
-        }
+            _ => {}
+        })?;
+        meddled.objects |= !whole;
+        Ok(meddled)
     }
 }
 
