@@ -11,6 +11,8 @@
     reason = "in a test a panic is the report"
 )]
 
+mod support;
+
 use kernel::{
     FibConfig, FibCounters, FibSync, InterfaceMonitor, LossReason, MeddlingMonitor, Netlink, NextHop, RouteTarget,
     WeightedHop, links,
@@ -24,8 +26,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
+use support::{CONFIG, flush, ifindex, ip, json, p, try_ip, within};
 
-const CONFIG: FibConfig = FibConfig { rtproto: 220, table: 254, metric: 512, nexthop_id_base: 64_500_000 };
 const LINKS: [&str; 3] = ["one", "two", "three"];
 const NETS: [&str; 3] = ["192.0.2", "198.51.100", "203.0.113"];
 
@@ -53,21 +55,6 @@ impl Drop for Far {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.thread.take().unwrap().join();
     }
-}
-
-fn try_ip(args: &str) -> Result<String, String> {
-    let out = Command::new("ip").args(args.split_whitespace()).output().expect("iproute2 is installed");
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
-}
-
-fn ip(args: &str) -> String {
-    try_ip(args).unwrap_or_else(|e| panic!("ip {args}: {e}"))
-}
-
-fn json(args: &str) -> Vec<Value> {
-    let text = ip(&format!("-j -d {args}"));
-    if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).expect("json of ip") }
 }
 
 fn in_namespace(test: impl FnOnce(&Far) + Send + 'static) {
@@ -217,11 +204,6 @@ fn warm_up(far: &Far, address: &str) {
     stream.stop(far);
 }
 
-fn ifindex(name: &str) -> u32 {
-    let text = std::fs::read_to_string(format!("/proc/thread-self/net/dev_snmp6/{name}")).unwrap();
-    text.lines().find_map(|l| l.strip_prefix("ifIndex")).unwrap().trim().parse().unwrap()
-}
-
 fn is_up(name: &str) -> bool {
     json(&format!("link show dev {name}")).first().is_some_and(|l| l["operstate"] == "UP")
 }
@@ -234,10 +216,6 @@ fn hop(link: usize, v4: bool) -> NextHop {
 
 fn to(active: &[(NextHop, u16)], backup: Option<NextHop>) -> RouteTarget {
     RouteTarget::forward(active.iter().map(|&(hop, weight)| WeightedHop { hop, weight }).collect(), backup)
-}
-
-fn p(text: &str) -> Prefix {
-    text.parse().unwrap()
 }
 
 /// Many in 10.0.0.0/8 or 2001:db8:f::/48.
@@ -257,26 +235,6 @@ fn open() -> FibSync<Netlink> {
 
 fn set_all(sync: &mut FibSync<Netlink>, prefixes: &[Prefix], target: &RouteTarget) {
     prefixes.iter().for_each(|p| sync.set(*p, Some(target), 1));
-}
-
-/// Flushes to the end; the refusals.
-fn flush(sync: &mut FibSync<Netlink>) -> Vec<String> {
-    let mut refusals = Vec::new();
-    for _ in 0..3000 {
-        if sync.pending() == 0 {
-            return refusals;
-        }
-        refusals.extend(sync.flush(4096).into_iter().filter_map(|r| r.result.err()));
-    }
-    panic!("does not settle");
-}
-
-fn within(limit: Duration, what: &str, mut check: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !check() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn sent(before: FibCounters, sync: &FibSync<Netlink>) -> [u64; 4] {

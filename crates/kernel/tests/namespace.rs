@@ -9,16 +9,17 @@
     reason = "in a test a panic is the report"
 )]
 
-use kernel::{FibConfig, FibKernel, FibSync, InterfaceMonitor, KernelError, Netlink, NextHop, RouteTarget, links};
+mod support;
+
+use kernel::{FibKernel, FibSync, InterfaceMonitor, KernelError, Netlink, NextHop, RouteTarget, links};
 use net_types::Prefix;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
-use std::time::{Duration, Instant};
-
-const CONFIG: FibConfig = FibConfig { rtproto: 220, table: 254, metric: 512, nexthop_id_base: 64_500_000 };
+use std::time::Duration;
+use support::{CONFIG, flush, ifindex, ip, json, p, try_ip, within};
 
 /// Runs `test` in a new namespace with two links, `one` (192.0.2.1/24, 2001:db8:1::1/64) and `two` (198.51.100.1/24,
 /// 2001:db8:2::1/64), each a veth whose other end is up.
@@ -44,21 +45,6 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = child.join() {
         std::panic::resume_unwind(panic);
     }
-}
-
-fn try_ip(args: &str) -> Result<String, String> {
-    let out = Command::new("ip").args(args.split_whitespace()).output().expect("iproute2 is installed");
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
-}
-
-fn ip(args: &str) -> String {
-    try_ip(args).unwrap_or_else(|e| panic!("ip {args}: {e}"))
-}
-
-fn json(args: &str) -> Vec<Value> {
-    let text = ip(&format!("-j -d {args}"));
-    if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).expect("json of ip") }
 }
 
 /// Routes with our protocol, as iproute2 sees them: prefix to nexthop id.
@@ -88,12 +74,6 @@ fn witnessed_objects() -> BTreeMap<u64, Value> {
     ours.map(|o| (o["id"].as_u64().unwrap(), o)).collect()
 }
 
-fn ifindex(name: &str) -> u32 {
-    let path = format!("/proc/thread-self/net/dev_snmp6/{name}");
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().find_map(|l| l.strip_prefix("ifIndex")).unwrap().trim().parse().unwrap()
-}
-
 fn hop(gateway: &str, link: &str) -> NextHop {
     NextHop { gateway: gateway.parse().ok(), ifindex: ifindex(link), through: None }
 }
@@ -102,32 +82,8 @@ fn via(hops: &[NextHop]) -> Option<RouteTarget> {
     Some(RouteTarget::next_hops(hops.to_vec()))
 }
 
-fn p(text: &str) -> Prefix {
-    text.parse().unwrap()
-}
-
 fn open() -> FibSync<Netlink> {
     FibSync::open(Netlink::open(CONFIG).unwrap(), CONFIG).unwrap()
-}
-
-/// Flushes to the end; the refusals.
-fn flush(sync: &mut FibSync<Netlink>) -> Vec<String> {
-    let mut refusals = Vec::new();
-    for _ in 0..1000 {
-        if sync.pending() == 0 {
-            return refusals;
-        }
-        refusals.extend(sync.flush(4096).into_iter().filter_map(|r| r.result.err()));
-    }
-    panic!("does not settle");
-}
-
-fn within(limit: Duration, what: &str, mut check: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !check() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

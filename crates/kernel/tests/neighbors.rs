@@ -1,16 +1,14 @@
 //! The neighbour table of the real kernel: an address that stops answering, and answers again once it is asked for.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
+mod support;
+
 use kernel::{NeighborChange, NeighborMonitor};
 use nix::sched::{CloneFlags, unshare};
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn ip(args: &str) {
-    let out = Command::new("ip").args(args.split_whitespace()).output().expect("iproute2 is installed");
-    assert!(out.status.success(), "ip {args}: {}", String::from_utf8_lossy(&out.stderr));
-}
+use support::ip;
 
 /// A namespace with a name, for the far end of a link; gone with the value.
 struct Far(String);
