@@ -14,15 +14,14 @@
 mod support;
 
 use kernel::{
-    FibConfig, FibCounters, FibSync, InterfaceMonitor, LossReason, MeddlingMonitor, Netlink, NextHop, RouteTarget,
-    WeightedHop, links,
+    FibCounters, FibSync, InterfaceMonitor, LossReason, MeddlingMonitor, Netlink, NextHop, RouteTarget, WeightedHop,
+    links,
 };
 use net_types::Prefix;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
