@@ -158,25 +158,6 @@ pub fn wait(sockets: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result
     }
 }
 
-/// Puts the calling thread, and threads that it makes, before all that is scheduled by fair shares (SCHED_FIFO); needs
-/// `CAP_SYS_NICE`. [`ordinary`] is the way back.
-pub fn real_time(priority: i32) -> io::Result<()> {
-    schedule(libc::SCHED_FIFO, priority)
-}
-
-/// Back to a fair share; needs no right.
-pub fn ordinary() -> io::Result<()> {
-    schedule(libc::SCHED_OTHER, 0)
-}
-
-#[expect(unsafe_code, reason = "neither the standard library nor nix or rustix has a call for it")]
-fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
-    let parameter = libc::sched_param { sched_priority: priority };
-    // SAFETY: `parameter` is a live sched_param that the kernel only reads; 0 is the calling thread.
-    let done = unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]

@@ -1,5 +1,5 @@
 //! The Linux kernel, and the only netlink user of the project: routes that point at next-hop objects, interfaces and
-//! addresses, socket options, time-stamped packets, what it says of our own memory.
+//! addresses, socket options, time-stamped packets, who gets a processor, what it says of our own memory.
 //!
 //! The way of a route: `bgpd` declares a want ([`FibSync::set`]) -> [`FibSync::flush`] compares it with what stands ->
 //! [`FibKernel::apply`] -> [`nexthop`] and [`route`] messages -> `socket` packs many into one `sendmsg`, one
@@ -20,6 +20,7 @@ mod message;
 pub mod neighbors;
 pub mod nexthop;
 pub mod route;
+pub mod scheduler;
 mod socket;
 pub mod sockopt;
 mod watch;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use bgp_core::bfd::{Discriminator, MULTIHOP_PORT, SINGLE_HOP_PORT, SessionKey};
 use kernel::datagram::DatagramSocket;
@@ -18,7 +18,7 @@ const TRIES: u16 = 64;
 
 #[derive(Debug)]
 struct Receiver {
-    socket: DatagramSocket,
+    socket: Arc<DatagramSocket>,
     v6: bool,
     multihop: bool,
 }
@@ -41,7 +41,7 @@ impl Sockets {
         let port = if multihop { MULTIHOP_PORT } else { SINGLE_HOP_PORT };
         match DatagramSocket::receiver(v6, port) {
             Ok(socket) => {
-                self.receivers.push(Receiver { socket, v6, multihop });
+                self.receivers.push(Receiver { socket: Arc::new(socket), v6, multihop });
                 self.complained = false;
                 true
             }
@@ -55,13 +55,13 @@ impl Sockets {
     }
 
     /// What can become readable.
-    pub(super) fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.receivers.iter().map(|r| r.socket.as_fd())
+    pub(super) fn readable(&self) -> Vec<Arc<DatagramSocket>> {
+        self.receivers.iter().map(|r| r.socket.clone()).collect()
     }
 
     /// Each receiver, and whether it is the multihop one.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (&DatagramSocket, bool)> {
-        self.receivers.iter().map(|r| (&r.socket, r.multihop))
+        self.receivers.iter().map(|r| (&*r.socket, r.multihop))
     }
 
     /// Sends a session's packet; its socket is made with the first.

@@ -1,22 +1,28 @@
-//! The thread: packets, timers and requests, and nothing else that could make it late.
+//! The thread: packets, timers and requests, and nothing else that could make it late; and the one that stands in for it.
 //!
 //! One turn: wait until something can be read or a timer is due; note the time; read all that waits, each packet with
 //! the kernel's stamp of its arrival; then run the timers as of the noted time. So what had come by then was heard
 //! before a session is judged, however late the turn began. Invariant: no call here waits but the one; what is to be logged is
 //! written by a thread of its own, as who reads our log may stop reading.
+//!
+//! A kernel that is not preempted in its own work (PREEMPT_NONE, PREEMPT_VOLUNTARY) keeps a processor for tens of milliseconds
+//! when a node of its routing table grows or somebody lists a large one, and a thread that slept on that processor, whatever
+//! its priority, is not moved to another meanwhile. So there are two, each on half of the processors: the second one wakes
+//! up a little after each deadline, and does the turn if the first has not.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use bgp_core::bfd::{Bfd, Cause, Discriminator, Event, PacketInfo, SessionKey, State};
 use daemonbase::Clock;
 use daemonbase::privileges::{nice, nice_as_others};
 use kernel::datagram;
+use kernel::scheduler::{self, Processors};
 use net_types::Monotime;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -30,6 +36,10 @@ const PRIORITY: i32 = 20;
 const NICE: i32 = -15;
 /// Packets read from a socket in one turn.
 const BATCH: usize = 4096;
+/// How long after a deadline the stand-in looks whether it was met: longer than a wake-up takes, short beside an interval.
+const GRACE: Duration = Duration::from_millis(2);
+/// The stand-in looks again after this at the latest: a deadline may have come that it does not know of.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Lines that wait to be written.
 const LINES: usize = 1024;
 /// A socket that could not be opened is tried again after this.
@@ -38,7 +48,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Puts the calling thread, and what it makes from now on, ahead of all others as far as is permitted. Before the
 /// privileges are dropped, as the right to it goes with them.
 pub fn ahead() -> Ahead {
-    match datagram::real_time(PRIORITY) {
+    match scheduler::real_time(PRIORITY) {
         Ok(()) => Ahead::RealTime,
         Err(_) if nice(NICE) => Ahead::Nice,
         Err(_) => Ahead::No,
@@ -61,7 +71,7 @@ impl Ahead {
     pub fn back(self) {
         match self {
             Ahead::RealTime => {
-                if let Err(error) = datagram::ordinary() {
+                if let Err(error) = scheduler::ordinary() {
                     warn!(%error, "the main thread stays ahead of all others");
                 }
             }
@@ -152,33 +162,82 @@ pub(crate) fn run(setup: Setup) {
     if let Err(error) = std::thread::Builder::new().name("bfd-log".into()).spawn(move || write(&lines, ahead)) {
         error!(%error, "no thread for BFD's log");
     }
-    let mut thread = Thread { setup, bfd, sockets, sessions, drained, deaf: false, warned: false, log };
-    while thread.turn() {}
-}
-
-impl Thread {
-    fn turn(&mut self) -> bool {
-        let now = self.setup.clock.now();
-        let mut wait = self.bfd.poll_timeout().map(|at| at.since(now));
-        if self.deaf {
-            wait = Some(wait.map_or(AGAIN, |w| w.min(AGAIN)));
+    let wake = setup.wake.try_clone();
+    let thread = Thread { setup, bfd, sockets, sessions, drained, deaf: false, warned: false, log };
+    let thread = Arc::new(Mutex::new(thread));
+    let wake = match wake {
+        Ok(wake) => wake,
+        Err(error) => return error!(%error, "BFD has no way to be woken"),
+    };
+    if ahead != Ahead::No
+        && let Some((mine, others)) = Processors::halves()
+    {
+        let shared = Arc::downgrade(&thread);
+        let stand_in = std::thread::Builder::new().name("bfd-stand-in".into()).spawn(move || stand_in(&shared, others));
+        match stand_in.and_then(|_| mine.keep()) {
+            Ok(()) => {}
+            Err(error) => warn!(%error, "BFD's thread has none that stands in for it"),
         }
-        let fds: Vec<_> = self.sockets.readable().chain([self.setup.wake.as_fd()]).collect();
-        if let Err(error) = datagram::wait(&fds, wait) {
+    }
+    loop {
+        let (sockets, timeout) = lock(&thread).until();
+        let fds: Vec<_> = sockets.iter().map(|s| s.as_fd()).chain([wake.as_fd()]).collect();
+        if let Err(error) = datagram::wait(&fds, timeout) {
             error!(%error, "BFD cannot wait for its sockets");
             std::thread::sleep(Duration::from_millis(10));
         }
-        drop(fds);
+        let mut thread = lock(&thread);
+        thread.turn();
+        if !thread.requests() {
+            return;
+        }
+    }
+}
+
+/// Does the turns that the thread itself is late for, until it is gone.
+fn stand_in(thread: &Weak<Mutex<Thread>>, processors: Processors) {
+    if let Err(error) = processors.keep() {
+        warn!(%error, "BFD's stand-in runs on any processor");
+    }
+    while let Some(thread) = thread.upgrade() {
+        let wait = lock(&thread).overdue();
+        drop(thread);
+        std::thread::sleep(wait);
+    }
+}
+
+fn lock(thread: &Mutex<Thread>) -> MutexGuard<'_, Thread> {
+    thread.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Thread {
+    /// What to wait for: one of these can be read, or so much time has passed.
+    fn until(&self) -> (Vec<Arc<datagram::DatagramSocket>>, Option<Duration>) {
+        let now = self.setup.clock.now();
+        let mut timeout = self.bfd.poll_timeout().map(|at| at.since(now));
+        if self.deaf {
+            timeout = Some(timeout.map_or(AGAIN, |t| t.min(AGAIN)));
+        }
+        (self.sockets.readable(), timeout)
+    }
+
+    fn turn(&mut self) {
         let now = self.setup.clock.now();
         self.read(now);
         self.drained = now;
         self.bfd.handle_timeout(now);
         self.events();
         self.transmit();
-        let stay = self.requests();
-        self.events();
-        self.transmit();
-        stay
+    }
+
+    /// A turn, if one is overdue; how long to wait with the next look.
+    fn overdue(&mut self) -> Duration {
+        let is_overdue = |due: Monotime, now: Monotime| now >= due + GRACE;
+        if self.bfd.poll_timeout().is_some_and(|due| is_overdue(due, self.setup.clock.now())) {
+            self.turn();
+        }
+        let now = self.setup.clock.now();
+        self.bfd.poll_timeout().map_or(AGAIN, |due| ((due + GRACE).since(now)).clamp(GRACE / 4, LOOK_AGAIN))
     }
 
     fn read(&mut self, now: Monotime) {
@@ -247,6 +306,7 @@ impl Thread {
         }
     }
 
+    /// What was asked for; false: to leave.
     fn requests(&mut self) -> bool {
         let mut octets = [0; 64];
         while (&self.setup.wake).read(&mut octets).is_ok_and(|n| n > 0) {}
@@ -277,6 +337,8 @@ impl Thread {
             let keys: Vec<_> = self.sessions.values().map(|w| w.key).collect();
             self.deaf = !keys.iter().all(|key| self.sockets.listen(key));
         }
+        self.events();
+        self.transmit();
         true
     }
 
