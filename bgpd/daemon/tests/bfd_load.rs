@@ -1,0 +1,154 @@
+//! Our BFD on a machine that has no time: nobody is taken for gone, and the packets keep their rhythm, as a capture at the
+//! other end saw them.
+//!
+//! Longer than in the gate: `ARTERE_BFD_SECONDS=600 cargo nextest run -p bgpd --test bfd_load --success-output final`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use common::{Net, Process, can_run, holds, sh, within};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Of the table that comes and goes meanwhile.
+const ROUTES: u32 = 200_000;
+
+/// As a build does: loops that ask for all of every core, and programs started one after the other; until dropped.
+struct Busy(Arc<AtomicBool>, Vec<JoinHandle<()>>);
+
+impl Busy {
+    fn new() -> Busy {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..2 * cores).map(|n| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    if n % 2 == 0 {
+                        let _ = std::process::Command::new("true").status();
+                    }
+                }
+            })
+        });
+        Busy(stop.clone(), threads.collect())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.drain(..).for_each(|t| t.join().unwrap());
+    }
+}
+
+/// Gaps in milliseconds between the packets of one sender, as a packet capture at the other end saw them.
+fn gaps(capture: &str, sender: &str) -> Vec<f64> {
+    let times: Vec<f64> = capture
+        .lines()
+        .filter(|l| l.contains(&format!("IP {sender}.")))
+        .filter_map(|l| l.split(' ').next()?.parse().ok())
+        .collect();
+    times.windows(2).map(|w| (w[1] - w[0]) * 1000.0).collect()
+}
+
+/// BIRD at another address of the other end, with a table. No BFD: its own is not what is looked at here.
+fn feeder(net: &Net) -> Process {
+    sh(&format!(
+        "ip -n {} addr add 203.0.113.0/31 dev eth1; ip -n {} addr add 203.0.113.1/31 dev eth1",
+        net.ours, net.theirs
+    ));
+    let mut table = String::new();
+    for n in 0..ROUTES {
+        let prefix = std::net::Ipv4Addr::from((10 << 24) + (n << 6));
+        writeln!(table, "route {prefix}/26 blackhole;").unwrap();
+    }
+    net.write("table.conf", &table);
+    net.bird(&format!(
+        "log stderr all; router id 203.0.113.1; protocol device {{}}
+protocol static s4 {{ ipv4;
+include \"{}\";
+}}
+protocol bgp feed {{ local 203.0.113.1 as 64502; strict bind; neighbor 203.0.113.0 as 64500; connect retry time 1;
+ connect delay time 1; ipv4 {{ import none; export all; next hop self; }}; }}
+",
+        net.path("table.conf").display()
+    ))
+}
+
+/// Two of ours with `interval` x 3, every core busy, a table that comes and goes.
+fn no_false_down(interval: u32) {
+    if !can_run(&["/usr/bin/tcpdump", "/usr/sbin/bird"]) {
+        return;
+    }
+    let seconds = std::env::var("ARTERE_BFD_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(10);
+    let net = Net::new();
+    let bfd = format!("bfd = {{ interval = {interval}, multiplier = 3 }}");
+    let a = net.bgpd(&format!(
+        "[[neighbor]]\nname = \"other\"\nremote_as = 64501\nrelation = \"peer\"\naddress = \"198.51.100.1\"\n\
+         families = [\"ipv4-unicast\"]\n{bfd}\n\
+         [[neighbor]]\nname = \"feed\"\nremote_as = 64502\nrelation = \"transit\"\naddress = \"203.0.113.1\"\n\
+         families = [\"ipv4-unicast\"]\npolicy = \"accept-all\"\n\
+         max_prefix = {{ \"ipv4-unicast\" = {{ limit = 4294967295 }} }}\n"
+    ));
+    let dir = net.dir.display();
+    let other = net.write(
+        "other.toml",
+        &format!(
+            "[bgp]\nlocal_as = 64501\nrouter_id = \"192.0.2.2\"\nlab = true\n[fib]\nenabled = false\n\
+             [daemon]\nrun_dir = \"{dir}/run-b\"\nstate_dir = \"{dir}/state-b\"\nlog = \"info,bgpd=debug\"\n\
+             [[neighbor]]\nname = \"v4\"\nremote_as = 64500\nrelation = \"peer\"\naddress = \"198.51.100.0\"\n{bfd}\n"
+        ),
+    );
+    let b = net.spawn(&net.theirs, "b.log", &[env!("CARGO_BIN_EXE_bgpd"), "--config", other.to_str().unwrap()]);
+    within(LIMIT, "BFD", || holds(&a.log(), &["to=Up"]).and(holds(&b.log(), &["to=Up"])));
+    std::thread::sleep(Duration::from_secs(2));
+    let tcpdump = ["/usr/bin/tcpdump", "-i", "eth1", "-tt", "-n", "-l", "-B", "4096", "udp and dst port 3784"];
+    let capture = net.spawn(&net.theirs, "capture.log", &tcpdump);
+    let busy = Busy::new();
+    let _feeder = feeder(&net);
+    let (end, mut loads) = (Instant::now() + Duration::from_secs(seconds), 0);
+    while Instant::now() < end || (loads == 0 && Instant::now() < end + LIMIT) {
+        std::thread::sleep(Duration::from_millis(500));
+        if a.log().matches("session established").count() > loads + 1
+            && net.birdc("show route count").contains("200000 of")
+        {
+            loads += 1;
+            std::thread::sleep(Duration::from_secs(6));
+            net.birdc("restart feed");
+        }
+    }
+    drop(busy);
+    assert!(loads > 0, "no table came: {}", net.birdc("show protocols all feed"));
+    let text = capture.log();
+    for (name, sender) in [("a", "198.51.100.0"), ("b", "198.51.100.1")] {
+        let mut gaps = gaps(&text, sender);
+        gaps.sort_by(f64::total_cmp);
+        assert!(!gaps.is_empty(), "{text}");
+        let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share) as usize];
+        eprintln!(
+            "{name}: {interval} ms: {} packets in {seconds} s, {loads} tables, gap p50 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms \
+             (three to four quarters of the interval are the jitter of §6.8.7)",
+            gaps.len() + 1,
+            at(0.5),
+            at(0.999),
+            at(1.0)
+        );
+    }
+    for log in [a.log(), b.log()] {
+        assert!(!log.contains("BFD down"), "{log}");
+    }
+}
+
+#[test]
+fn rfc5880_6_8_4_no_false_down_at_3_x_50_ms_while_every_core_is_busy_and_a_table_loads() {
+    no_false_down(50);
+}
+
+#[test]
+fn rfc5880_6_8_4_no_false_down_at_3_x_10_ms_while_every_core_is_busy_and_a_table_loads() {
+    no_false_down(10);
+}
