@@ -70,6 +70,13 @@ impl Bgpd for Fixed {
             hostname: "par-a".into(),
             neighbors_total: 2,
             neighbors_established: 1,
+            max_med: Some(MaxMed {
+                med: 4_294_967_294,
+                neighbors_in: 1,
+                neighbors_total: 2,
+                fib_pending: 0,
+                seconds_left: 42,
+            }),
             ..Default::default()
         }))
     }
