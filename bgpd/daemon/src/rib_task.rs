@@ -121,7 +121,10 @@ pub async fn run(setup: Setup) {
     task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
     if let Some(last_resort) = task.rib.summary().last_resort {
         let most = last_resort.until.since(clock.now()).as_secs();
-        info!(med = MAX_MED, most, "nothing stood in the kernel: until the table is in, own prefixes are the last resort");
+        info!(
+            med = MAX_MED,
+            most, "nothing stood in the kernel: until the table is in, own prefixes are the last resort"
+        );
     }
     let mut first = None;
     loop {
@@ -374,7 +377,9 @@ impl Task {
                 info!("the table is in: own prefixes have their usual MED from now on");
             }
             RibEvent::LastResortOver { expired: true } => {
-                warn!("max_med_on_startup is over before the table is in: own prefixes have their usual MED from now on");
+                warn!(
+                    "max_med_on_startup is over before the table is in: own prefixes have their usual MED from now on"
+                );
             }
             RibEvent::EndOfRibReceived { peer, family } => {
                 info!(neighbor = self.name(peer), %family, "End-of-RIB");

@@ -80,8 +80,8 @@ pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
     Backup, Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibBatch, FibEntry, FibState,
-    FibTarget, FibWant, HopEvent, LastResort, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo,
-    ResolvedNextHop, Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable, WeightedNextHop,
+    FibTarget, FibWant, HopEvent, LastResort, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId,
+    PeerInfo, ResolvedNextHop, Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable, WeightedNextHop,
 };
 
 /// Destinations that one [`Rib::work`] looks at.

@@ -108,8 +108,7 @@ fn speaker(source: Source<'_>, bgp: &schema::Bgp, fib_enabled: bool) -> Result<S
     own_prefixes.dedup();
     internal_prefixes.sort();
     internal_prefixes.dedup();
-    let selection_deferral =
-        Duration::from_secs(bgp.selection_deferral.as_ref().map_or(60, |s| *s.get_ref()).into());
+    let selection_deferral = Duration::from_secs(bgp.selection_deferral.as_ref().map_or(60, |s| *s.get_ref()).into());
     Ok(SpeakerConfig {
         local_as,
         router_id: router_id(&bgp.router_id)?,

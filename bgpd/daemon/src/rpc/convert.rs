@@ -5,7 +5,8 @@ use bgp_core::bfd::{SessionStatus, State};
 use bgp_core::config::Ducts;
 use bgp_core::policy::export::MAX_MED;
 use bgp_core::rib::{
-    ConnectedTable, ExplainedPath, FibState, LastResort, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
+    ConnectedTable, ExplainedPath, FibState, LastResort, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary,
+    RouteEntry,
 };
 use bgp_wire::Origin;
 use kernel::{LossReason, NextHop, NexthopEntry, ProcessMemory, WeightedHop};

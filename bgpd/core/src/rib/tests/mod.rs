@@ -12,6 +12,7 @@ mod recursion;
 mod resolution;
 mod route_server;
 mod show;
+mod startup;
 mod table_wide;
 
 use std::borrow::Borrow;
