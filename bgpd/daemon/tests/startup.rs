@@ -33,7 +33,10 @@ protocol bgp b4 { local as 64501; neighbor 198.51.100.0 as 64500; graceful resta
  connect delay time 1; error wait time 1,2; ipv4 { import all; export where source = RTS_STATIC; }; }
 ";
 
+/// The first of the neighbours is not waited for, whoever comes after it.
 const OURS: &str = "[announce]\nprefixes = [\"192.0.2.0/24\"]\n\
+    [[neighbor]]\nname = \"a-former-operator\"\naddress = \"198.51.100.9\"\nremote_as = 64502\nrelation = \"transit\"\n\
+    enabled = false\n\
     [[neighbor]]\nname = \"operator\"\naddress = \"198.51.100.1\"\nremote_as = 64501\nrelation = \"transit\"\n\
     families = [\"ipv4-unicast\"]\nconnect_retry_time = 1\n\
     [[neighbor]]\nname = \"reflector\"\naddress = \"203.0.113.3\"\nport = 1790\nremote_as = 64500\nrelation = \"internal\"\n\
