@@ -48,6 +48,7 @@ impl Render for Summary {
             ("AS / identifier", format!("{} / {}", self.local_as, self.router_id).into()),
             ("sessions", Cell::toned(sessions, if all { Tone::Good } else { Tone::Bad })),
             ("restarting", Cell::toned(restarting, Tone::Bad)),
+            ("starting", Cell::toned(self.max_med.as_ref().map_or_else(String::new, starting), Tone::Bad)),
             ("ipamd", self.ipam_state.as_str().into()),
             ("announced", format!("{} (revision {})", or_none(&self.announced), self.announcement_revision).into()),
             ("configuration", format!("generation {}", self.config_generation).into()),
@@ -56,6 +57,16 @@ impl Render for Summary {
         page.line("")?;
         page.table(&self.families)
     }
+}
+
+/// Why own prefixes are the last resort just now, and until when.
+fn starting(max: &MaxMed) -> String {
+    let MaxMed { med, neighbors_in, neighbors_total, fib_pending, seconds_left } = max;
+    let waits = match fib_pending {
+        0 => format!("{neighbors_in} of {neighbors_total} neighbours' End-of-RIB"),
+        pending => format!("{pending} routes on their way to the kernel"),
+    };
+    format!("own prefixes at MED {med} until the table is in ({waits}), at most {seconds_left} s")
 }
 
 impl Row for FamilyCount {

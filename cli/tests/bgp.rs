@@ -70,6 +70,13 @@ impl Bgpd for Fixed {
             hostname: "par-a".into(),
             neighbors_total: 2,
             neighbors_established: 1,
+            max_med: Some(MaxMed {
+                med: 4_294_967_294,
+                neighbors_in: 1,
+                neighbors_total: 2,
+                fib_pending: 0,
+                seconds_left: 42,
+            }),
             ..Default::default()
         }))
     }
@@ -258,6 +265,12 @@ async fn tables_and_json_come_from_one_message() {
         assert!(several.contains(">  2001:db8:7::/48 path 9      2001:db8:ffff::1"), "{several}");
         assert!(several.contains("   2001:db8:7::/48 path 70000  2001:db8:ffff::1"), "{several}");
     }
+    let summary = at(&endpoint, &["show", "summary"]).await.out;
+    let says = "own prefixes at MED 4294967294 until the table is in (1 of 2 neighbours' End-of-RIB), at most 42 s";
+    assert!(summary.contains(says), "{summary}");
+    let json: serde_json::Value =
+        serde_json::from_str(&at(&endpoint, &["-o", "json", "show", "summary"]).await.out).unwrap();
+    assert_eq!((&json["max_med"]["med"], &json["max_med"]["seconds_left"]), (&4_294_967_294_u32.into(), &42.into()));
     let memory = at(&endpoint, &["show", "memory"]).await.out;
     for says in
         ["81.0 MiB, at most 92.5 MiB so far", "0.1 MiB, 60 octets a path", "500 / 1000", "further paths   40000"]

@@ -89,6 +89,7 @@ fn speaker() -> SpeakerConfig {
         internal_prefixes: Vec::new(),
         cluster_id: None,
         selection_deferral: Duration::ZERO,
+        max_med_on_startup: Duration::ZERO,
         wait_for_fib: false,
         ducts: Ducts::default(),
         multipath: Multipath::default(),

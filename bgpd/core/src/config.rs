@@ -27,6 +27,9 @@ pub struct SpeakerConfig {
     /// How long the routes of a restarting speaker wait for End-of-RIB of all neighbours before the first decision
     /// (Selection_Deferral_Timer, RFC 4724 §4.1).
     pub selection_deferral: Duration,
+    /// How long, at most, own prefixes are announced as the last resort after a start with nothing in the kernel, while the
+    /// table is not in yet; zero: not at all.
+    pub max_med_on_startup: Duration,
     /// A route may be announced only after the kernel holds it.
     pub wait_for_fib: bool,
     /// What is cut together.

@@ -16,6 +16,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use bgp_core::config::NeighborConfig;
+use bgp_core::policy::export::MAX_MED;
 use bgp_core::rib::{ConnectedTable, FibBatch, HopEvent, MaxPrefixExceeded, PeerId, Rib, RibEvent};
 use bgp_wire::Notification;
 use daemonbase::Clock;
@@ -118,6 +119,13 @@ pub async fn run(setup: Setup) {
     };
     let table = interfaces.borrow_and_update().clone();
     task.rib.set_connected(clock.now(), ConnectedTable::clone(&table));
+    if let Some(last_resort) = task.rib.summary().last_resort {
+        let most = last_resort.until.since(clock.now()).as_secs();
+        info!(
+            med = MAX_MED,
+            most, "nothing stood in the kernel: until the table is in, own prefixes are the last resort"
+        );
+    }
     let mut first = None;
     loop {
         // For what this runtime has besides: a teardown that waits for its neighbour's queue.
@@ -364,6 +372,14 @@ impl Task {
                 info!(deferral_expired, "restart complete: first decision made, stale kernel routes go");
                 self.sweep = self.fib.is_some();
                 self.restarting.send_replace(false);
+            }
+            RibEvent::LastResortOver { expired: false } => {
+                info!("the table is in: own prefixes have their usual MED from now on");
+            }
+            RibEvent::LastResortOver { expired: true } => {
+                warn!(
+                    "max_med_on_startup is over before the table is in: own prefixes have their usual MED from now on"
+                );
             }
             RibEvent::EndOfRibReceived { peer, family } => {
                 info!(neighbor = self.name(peer), %family, "End-of-RIB");

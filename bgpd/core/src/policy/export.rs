@@ -365,6 +365,10 @@ fn carries(community: Community, name: &str) -> String {
     format!("the route carries {name} ({community})")
 }
 
+/// MED of a route that is the last resort ([`RouteSource::last_resort`]): the highest but one, as some take the highest for
+/// "unreachable".
+pub const MAX_MED: u32 = u32::MAX - 1;
+
 /// Every change to a route to be sent, in order.
 pub const CHANGES: &[Change<ExportChange>] = &[
     Change {
@@ -414,6 +418,18 @@ pub const CHANGES: &[Change<ExportChange>] = &[
                 a.med = None;
             }
             remove
+        },
+    },
+    Change {
+        id: "max-med",
+        clause: "RFC 4271 §5.1.4",
+        sentence: "highest MED but one: our table is not in yet, another way in is to be preferred",
+        apply: |c, a| {
+            let set = c.source.last_resort;
+            if set {
+                a.med = Some(MAX_MED);
+            }
+            set
         },
     },
     Change {

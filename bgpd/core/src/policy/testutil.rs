@@ -51,6 +51,7 @@ pub(crate) fn speaker() -> SpeakerConfig {
         internal_prefixes: vec![],
         cluster_id: None,
         selection_deferral: Duration::from_secs(60),
+        max_med_on_startup: Duration::ZERO,
         wait_for_fib: false,
         ducts: Ducts::default(),
         multipath: Multipath::default(),
@@ -110,6 +111,7 @@ pub(crate) fn source(kind: SourceKind, neighbor: Option<&NeighborConfig>) -> Rou
         kind,
         bgp_identifier: id(if local { "10.255.0.1" } else { "10.255.0.9" }),
         peer_address: ip(if local { "192.0.2.1" } else { "192.0.2.9" }),
+        last_resort: false,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct RouteSource<'a> {
     pub bgp_identifier: RouterId,
     /// Address of the sender; ours for routes of our own.
     pub peer_address: IpAddr,
+    /// A route of our own that others should take only if they have no better: our table is not in yet (ADR 0019).
+    pub last_resort: bool,
 }
 
 /// An established session, as far as policy and encoding care.

@@ -12,8 +12,8 @@ use super::loc_rib::LocRib;
 use super::next_hop::Unresolved;
 use super::out::{Offer, OfferedPath};
 use super::paths::Path;
-use super::peers::ANNOUNCED;
-use super::sources::SourceId;
+use super::peers::{ANNOUNCED, LAST_RESORT};
+use super::sources::{Generation, SourceId};
 use super::targets::TargetId;
 use super::types::{FibState, PeerId};
 use super::verdicts::{RuleId, Verdict};
@@ -290,7 +290,15 @@ impl LocRib {
     /// The source of a path as export knows it.
     pub(super) fn export_source(&self, path: &Path) -> Option<u32> {
         let (generation, path_id) = self.sources.resolve(path.source)?;
-        Some(if generation.peer() == PeerId::LOCAL { path_id } else { generation.identity })
+        Some(self.source_number(generation, path_id))
+    }
+
+    fn source_number(&self, generation: &Generation, path_id: u32) -> u32 {
+        match path_id {
+            _ if generation.peer() != PeerId::LOCAL => generation.identity,
+            ANNOUNCED if self.last_resort => LAST_RESORT,
+            own => own,
+        }
     }
 
     /// The usable paths of a destination, the best first, until `more` has enough. `ranked`: the others in order of
@@ -346,7 +354,6 @@ impl LocRib {
                 FibState::Failed => return Offer::Withdrawn,
             }
         }
-        let source = if generation.peer() == PeerId::LOCAL { path_id } else { generation.identity };
-        Offer::Route { set, source }
+        Offer::Route { set, source: self.source_number(generation, path_id) }
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct LocRib {
     pub(super) local: PerFamily<GenerationId>,
     /// The first decision waits (RFC 4724 §4.1).
     pub(super) deferred: bool,
+    /// What is announced here is the last resort ([`super::startup`]).
+    pub(super) last_resort: bool,
     /// The first wants are confirmed: End-of-RIB may be sent.
     pub(super) first_wants_done: bool,
     /// Destinations whose announcement may differ from what was said.
@@ -112,6 +114,7 @@ impl LocRib {
             originated: BTreeSet::new(),
             local,
             deferred,
+            last_resort: false,
             first_wants_done: !deferred,
             changed: Vec::new(),
             paths_changed: Vec::new(),

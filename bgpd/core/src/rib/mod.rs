@@ -9,7 +9,7 @@
 //!
 //! Rooms: storage (`arena`, `index`, `octets`, `ids`, `table`, `paths`, `attributes`, `verdicts`, `sources`), `loc_rib`
 //! (the tables together), `arrivals` (paths in and out), `choose`, `backup` and `fate`, `resolve` and `next_hop`, `sweep` (all that is about the whole table, in slices), `origin`
-//! (routes of our own), `fib` and `targets` (wants), `graceful` (RFC 4724, RFC 7313), `peers`, `query`, `explain` and `memory` (plain
+//! (routes of our own), `fib` and `targets` (wants), `graceful` (RFC 4724, RFC 7313), `startup` (own prefixes before the table is in), `peers`, `query`, `explain` and `memory` (plain
 //! structs for people), [`out`] (Adj-RIB-Out).
 //!
 //! After any call the owner drains [`Rib::poll_hop_event`], [`Rib::poll_fib`], [`Rib::poll_event`], [`Rib::poll_ready_peer`], and calls
@@ -52,6 +52,7 @@ mod peers;
 mod query;
 mod resolve;
 mod sources;
+mod startup;
 mod sweep;
 mod table;
 mod targets;
@@ -70,6 +71,7 @@ use crate::config::{NeighborConfig, SpeakerConfig};
 use loc_rib::LocRib;
 use out::{AdjRibOut, Outgoing};
 use peers::{Peer, Session};
+use startup::Startup;
 use sweep::Job;
 use targets::TargetId;
 
@@ -78,8 +80,8 @@ pub use memory::Memory;
 pub use next_hop::Unresolved;
 pub use types::{
     Backup, Connected, ConnectedTable, ExplainedPath, ExplainedRoute, FamilyCounts, FibBatch, FibEntry, FibState,
-    FibTarget, FibWant, HopEvent, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId, PeerInfo,
-    ResolvedNextHop, Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable, WeightedNextHop,
+    FibTarget, FibWant, HopEvent, LastResort, ListingCursor, MaxPrefixExceeded, NeighborFamilyCounts, Outcome, PeerId,
+    PeerInfo, ResolvedNextHop, Retain, RibEvent, RibSummary, RouteEntry, RouteFilter, RouteTable, WeightedNextHop,
 };
 
 /// Destinations that one [`Rib::work`] looks at.
@@ -103,6 +105,8 @@ pub struct Rib {
     restart_complete: Option<bool>,
     /// End-of-RIB waits for the kernel until then.
     first_wants_until: Option<Monotime>,
+    /// Own prefixes are the last resort.
+    startup: Option<Startup>,
 }
 
 impl Rib {
@@ -113,7 +117,7 @@ impl Rib {
         let deferral = restarting.then(|| now + speaker.selection_deferral);
         // Not a secret, but nothing a neighbour sees.
         let seed = now.0 ^ u64::from(speaker.router_id.to_u32()) << 32;
-        Rib {
+        let mut rib = Rib {
             loc: LocRib::new(speaker, seed, restarting),
             out,
             announcements: BTreeSet::new(),
@@ -122,7 +126,12 @@ impl Rib {
             deciding: None,
             restart_complete: None,
             first_wants_until: None,
+            startup: None,
+        };
+        if !restarting {
+            rib.begin_startup(now);
         }
+        rib
     }
 
     /// What is about the whole table, a slice of it; true: there is more. The owner calls it again between its inputs.
@@ -274,6 +283,7 @@ impl Rib {
     pub fn fib_result(&mut self, prefix: Prefix, cookie: u64, result: Result<(), String>) {
         self.take_fib_result(prefix, cookie, result);
         self.check_first_wants();
+        self.check_startup();
         self.mark_changed();
     }
 
@@ -283,6 +293,7 @@ impl Rib {
             self.take_fib_result(prefix, cookie, result);
         }
         self.check_first_wants();
+        self.check_startup();
         self.mark_changed();
     }
 
@@ -386,12 +397,13 @@ impl Rib {
 
     /// When [`Rib::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Monotime> {
-        self.graceful_timeout()
+        self.graceful_timeout().into_iter().chain(self.startup_timeout()).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Monotime) {
         self.graceful_due(now);
+        self.startup_due(now);
         self.flush(now);
     }
 
@@ -416,6 +428,7 @@ impl Rib {
         }
         self.check_deferral(now);
         self.poll_swept();
+        self.check_startup();
         self.loc.forget_last_want();
         self.mark_changed();
         self.loc.notes_paths = self.out.tells_more_than_the_best();

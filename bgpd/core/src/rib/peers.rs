@@ -142,19 +142,28 @@ impl Peer {
         self.session.as_deref().filter(|_| self.up)
     }
 
-    /// True if the first decision after a restart still waits for this neighbour (RFC 4724 §4.1): it is not up yet, or
-    /// it is, offers Graceful Restart, has not itself restarted, and owes an End-of-RIB.
-    pub(super) fn owes_end_of_rib(&self) -> bool {
-        if !self.config.enabled || matches!(self.config.remote, RemoteAddress::Range(_)) {
+    /// We expect it to come up and to tell us its table.
+    pub(super) fn is_expected(&self) -> bool {
+        self.config.enabled && !matches!(self.config.remote, RemoteAddress::Range(_))
+    }
+
+    /// True if its table is still to come: it is not up yet, or it is, offers Graceful Restart, and owes an End-of-RIB.
+    /// One that does not offer it need never send one, and is not waited for.
+    pub(super) fn owes_table(&self) -> bool {
+        if !self.is_expected() {
             return false;
         }
         let Some(session) = self.live() else { return true };
-        match &session.info.graceful_restart {
-            None => false,
-            Some(gr) if gr.restarting => false,
-            // The neighbour sends an End-of-RIB for each family in force, whatever its capability lists (RFC 4724 §2).
-            Some(_) => session.info.session.families.iter().any(|f| !self.end_of_rib.contains(f)),
-        }
+        // The neighbour sends an End-of-RIB for each family in force, whatever its capability lists (RFC 4724 §2).
+        session.info.graceful_restart.is_some()
+            && session.info.session.families.iter().any(|f| !self.end_of_rib.contains(f))
+    }
+
+    /// True if the first decision after a restart still waits for this neighbour (RFC 4724 §4.1): its table is to come, and
+    /// it has not itself restarted.
+    pub(super) fn owes_end_of_rib(&self) -> bool {
+        let restarting = |s: &Session| s.info.graceful_restart.as_ref().is_some_and(|gr| gr.restarting);
+        self.owes_table() && !self.live().is_some_and(restarting)
     }
 }
 
@@ -163,6 +172,9 @@ impl Peer {
 pub(super) const ANNOUNCED: u32 = 0;
 /// A prefix of the inside that begins here.
 pub(super) const INTERNAL: u32 = 1;
+/// [`ANNOUNCED`] while our table is not in yet, for export only: a source of its own, so that the end of that is a new source
+/// of a few routes, and nothing about the table.
+pub(super) const LAST_RESORT: u32 = 2;
 
 /// A neighbour as export saw it once.
 #[derive(Debug)]
@@ -184,7 +196,7 @@ pub(super) struct Identities {
 
 impl Default for Identities {
     fn default() -> Identities {
-        Identities { known: BTreeMap::new(), next: INTERNAL + 1 }
+        Identities { known: BTreeMap::new(), next: LAST_RESORT + 1 }
     }
 }
 
@@ -201,7 +213,7 @@ impl Identities {
         }
         let number = self.next;
         // 2^32 sessions.
-        self.next = self.next.wrapping_add(1).max(INTERNAL + 1);
+        self.next = self.next.wrapping_add(1).max(LAST_RESORT + 1);
         self.known.insert(
             number,
             Identity {
@@ -222,13 +234,14 @@ impl Identities {
 
     /// The source that policy sees.
     pub(super) fn source(&self, number: u32, speaker: &SpeakerConfig) -> Option<RouteSource<'_>> {
-        if number <= INTERNAL {
+        if number <= LAST_RESORT {
             return Some(RouteSource {
                 peer: PeerId::LOCAL,
                 neighbor: None,
-                kind: if number == ANNOUNCED { SourceKind::Local } else { SourceKind::LocalInternal },
+                kind: if number == INTERNAL { SourceKind::LocalInternal } else { SourceKind::Local },
                 bgp_identifier: speaker.router_id,
                 peer_address: IpAddr::V4(speaker.router_id.0),
+                last_resort: number == LAST_RESORT,
             });
         }
         let known = self.known.get(&number)?;
@@ -238,6 +251,7 @@ impl Identities {
             kind: known.kind,
             bgp_identifier: known.bgp_identifier,
             peer_address: known.address,
+            last_resort: false,
         })
     }
 }

@@ -35,6 +35,7 @@ impl Rib {
             families: Family::SUPPORTED.into_iter().map(family_counts).collect(),
             announced: self.announcements.iter().filter(|p| self.loc.may_originate(p)).copied().collect(),
             restarting: self.loc.deferred,
+            last_resort: self.last_resort(),
             attribute_sets: self.loc.pool.len(),
             next_hops: self.loc.next_hops.len(),
         }

@@ -221,6 +221,11 @@ pub enum RibEvent {
         /// True if the deferral timer ended the wait, not the neighbours' End-of-RIB.
         deferral_expired: bool,
     },
+    /// Own prefixes have their usual MED from now on: the table is in.
+    LastResortOver {
+        /// True if the timer ended it, not the table.
+        expired: bool,
+    },
     /// IPAM asks for a prefix outside `own_prefixes`: not announced.
     AnnouncementRefused {
         /// Which.
@@ -261,6 +266,19 @@ pub struct FamilyCounts {
     pub fib_pending: usize,
 }
 
+/// Own prefixes are announced with the highest MED but one until the table is in; how far that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastResort {
+    /// Neighbours that have told us their table.
+    pub neighbors_in: usize,
+    /// Of so many.
+    pub neighbors: usize,
+    /// Wants that the kernel has still to confirm once all are.
+    pub fib_pending: usize,
+    /// When it is over whatever has come.
+    pub until: Monotime,
+}
+
 /// The whole RIB in a few numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RibSummary {
@@ -270,6 +288,8 @@ pub struct RibSummary {
     pub announced: Vec<Prefix>,
     /// First decision still deferred (RFC 4724 §4.1).
     pub restarting: bool,
+    /// Own prefixes are the last resort.
+    pub last_resort: Option<LastResort>,
     /// Distinct attribute sets held.
     pub attribute_sets: usize,
     /// Distinct next hops tracked.

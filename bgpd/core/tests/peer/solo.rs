@@ -19,6 +19,7 @@ pub(crate) fn speaker(local_as: u32, router_id: &str) -> SpeakerConfig {
         internal_prefixes: Vec::new(),
         cluster_id: None,
         selection_deferral: Duration::from_secs(60),
+        max_med_on_startup: Duration::ZERO,
         wait_for_fib: true,
         ducts: Ducts::default(),
         multipath: Multipath::default(),

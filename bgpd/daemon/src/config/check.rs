@@ -108,6 +108,7 @@ fn speaker(source: Source<'_>, bgp: &schema::Bgp, fib_enabled: bool) -> Result<S
     own_prefixes.dedup();
     internal_prefixes.sort();
     internal_prefixes.dedup();
+    let selection_deferral = Duration::from_secs(bgp.selection_deferral.as_ref().map_or(60, |s| *s.get_ref()).into());
     Ok(SpeakerConfig {
         local_as,
         router_id: router_id(&bgp.router_id)?,
@@ -115,11 +116,26 @@ fn speaker(source: Source<'_>, bgp: &schema::Bgp, fib_enabled: bool) -> Result<S
         own_prefixes,
         internal_prefixes,
         cluster_id: bgp.cluster_id.as_ref().map(router_id).transpose()?,
-        selection_deferral: Duration::from_secs(bgp.selection_deferral.as_ref().map_or(60, |s| *s.get_ref()).into()),
+        selection_deferral,
+        // Both wait for the same: all neighbours' tables.
+        max_med_on_startup: bgp.max_med_on_startup.as_ref().map_or(Ok(selection_deferral), |s| max_med(source, s))?,
         wait_for_fib: fib_enabled && bgp.wait_for_fib.unwrap_or(true),
         ducts: Ducts::default(),
         multipath: bgp.multipath.as_ref().map(|m| multipath(source, m)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// Longer than any table takes; what is meant for ever is no startup.
+const MAX_MED_MOST: u32 = 86_400;
+
+fn max_med(source: Source<'_>, seconds: &Spanned<u32>) -> Result<Duration> {
+    let n = *seconds.get_ref();
+    if n > MAX_MED_MOST {
+        let what = format!("max_med_on_startup is {n}");
+        let cure = format!("write 0 (off) to {MAX_MED_MOST} seconds");
+        return Err(source.error(&seconds.span(), Rule::BadValue, what, cure));
+    }
+    Ok(Duration::from_secs(n.into()))
 }
 
 fn multipath(source: Source<'_>, raw: &schema::Multipath) -> Result<Multipath> {

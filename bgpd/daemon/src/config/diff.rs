@@ -117,6 +117,7 @@ costs! {
         internal_prefixes: Refresh,
         cluster_id: Refresh,
         selection_deferral: Live,
+        max_med_on_startup: Live,
         wait_for_fib: Live,
         ducts: Live,
         multipath: Live,

@@ -45,6 +45,7 @@ pub(super) struct Bgp {
     pub(super) listen: Vec<Spanned<String>>,
     pub(super) port: Key<u16>,
     pub(super) selection_deferral: Key<u32>,
+    pub(super) max_med_on_startup: Key<u32>,
     pub(super) wait_for_fib: Option<bool>,
     pub(super) multipath: Option<Multipath>,
 }

@@ -358,7 +358,7 @@ fn a_key_file_open_to_everyone_is_refused_and_never_shown() {
 #[test]
 fn a_file_that_means_the_same_changes_nothing() {
     let short = parse(&with("")).unwrap();
-    let long = "# a comment\n[fib]\nmetric = 512\n[bgp]\nrouter_id = \"192.0.2.1\"\nlab=true\nport = 179\nlocal_as = \"AS64500\"\nselection_deferral = 60\n\n\
+    let long = "# a comment\n[fib]\nmetric = 512\n[bgp]\nrouter_id = \"192.0.2.1\"\nlab=true\nport = 179\nlocal_as = \"AS64500\"\nselection_deferral = 60\nmax_med_on_startup = 60\n\n\
          [[group]]\nname = \"g\"\nrelation = \"transit\"\nhold_time = 90\n\
          [[neighbor]]\nrelation = \"transit\"\ngroup = \"g\"\nremote_as = 64501\nname = 'a'\naddress = \"198.51.100.1\"\nfamilies = [\"ipv6-unicast\", \"ipv4-unicast\"]\n\
          passive = false\nenabled = true\npolicy = \"relationship\"\nmax_as_path = 64\nsend_hold_time = 480\ngr_helper = true\n";
@@ -460,7 +460,8 @@ fn each_speaker_setting_has_its_cost() {
         ("own_prefixes", "lab = true", "lab = true\nown_prefixes = [\"203.0.113.0/24\"]"),
         ("internal_prefixes", "lab = true", "lab = true\ninternal_prefixes = [\"10.0.0.0/24\"]"),
         ("cluster_id", "lab = true", "lab = true\ncluster_id = \"192.0.2.9\""),
-        ("selection_deferral", "lab = true", "lab = true\nselection_deferral = 5"),
+        ("selection_deferral", "lab = true", "lab = true\nmax_med_on_startup = 60\nselection_deferral = 5"),
+        ("max_med_on_startup", "lab = true", "lab = true\nmax_med_on_startup = 0"),
         ("wait_for_fib", "lab = true", "lab = true\nwait_for_fib = false"),
         ("ducts", "lab = true", "lab = true\n[ducts]\nnorth = [\"eth1\", \"eth2\"]"),
         ("multipath", "lab = true", "lab = true\nmultipath = { ebgp = 2 }"),

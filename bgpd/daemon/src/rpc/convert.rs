@@ -3,8 +3,10 @@
 use api::bgpd::{self as pb};
 use bgp_core::bfd::{SessionStatus, State};
 use bgp_core::config::Ducts;
+use bgp_core::policy::export::MAX_MED;
 use bgp_core::rib::{
-    ConnectedTable, ExplainedPath, FibState, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary, RouteEntry,
+    ConnectedTable, ExplainedPath, FibState, LastResort, Memory, NeighborFamilyCounts, ResolvedNextHop, RibSummary,
+    RouteEntry,
 };
 use bgp_wire::Origin;
 use kernel::{LossReason, NextHop, NexthopEntry, ProcessMemory, WeightedHop};
@@ -13,6 +15,19 @@ use net_types::Monotime;
 use crate::directory::Directory;
 use crate::fib_task::Line;
 use crate::messages::Snapshot;
+
+/// How far a start is.
+pub(super) fn max_med(last_resort: &LastResort, now: Monotime) -> pb::MaxMed {
+    let LastResort { neighbors_in, neighbors, fib_pending, until } = *last_resort;
+    let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+    pb::MaxMed {
+        med: MAX_MED,
+        neighbors_in: count(neighbors_in),
+        neighbors_total: count(neighbors),
+        fib_pending: fib_pending as u64,
+        seconds_left: until.since(now).as_secs(),
+    }
+}
 
 /// The three accounts of memory: the kernel's, the allocator's, the tables'.
 pub(super) fn memory(process: &ProcessMemory, tables: &Memory, rib: &RibSummary) -> pb::Memory {

@@ -120,6 +120,7 @@ impl Bgpd for Reader {
             announcement_revision: ipam.set.revision,
             announced: rib.announced.iter().map(ToString::to_string).collect(),
             restarting: rib.restarting,
+            max_med: rib.last_resort.map(|l| convert::max_med(&l, now)),
             site: overview.site,
             config_generation: overview.generation,
             last_reload_error: overview.last_reload_error,

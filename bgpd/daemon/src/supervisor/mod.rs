@@ -163,7 +163,9 @@ impl Supervisor {
         s.start_ipam();
         // Before the first session: what we originate is known from the disk.
         s.announce().await;
-        let neighbors: Vec<Arc<NeighborConfig>> = s.config.neighbors.values().cloned().collect();
+        let mut neighbors: Vec<Arc<NeighborConfig>> = s.config.neighbors.values().cloned().collect();
+        // The RIB hears of them one after the other, and must not find that it waits for nobody in between.
+        neighbors.sort_by_key(|n| !n.enabled);
         for neighbor in neighbors {
             s.add(neighbor, false).await;
         }

@@ -119,10 +119,15 @@ impl Net {
 
     /// Our bgpd with `config` (the head is added).
     pub fn bgpd(&self, config: &str) -> Process {
+        self.bgpd_with("", config)
+    }
+
+    /// The same, with further keys of `[bgp]`.
+    pub fn bgpd_with(&self, bgp: &str, config: &str) -> Process {
         let dir = self.dir.display();
         let head = format!(
             "[bgp]\nlocal_as = 64500\nrouter_id = \"192.0.2.1\"\nlab = true\nselection_deferral = 20\n\
-             own_prefixes = [\"192.0.2.0/24\", \"2001:db8:1000::/36\"]\nlisten = [\"0.0.0.0\", \"::\"]\n\
+             own_prefixes = [\"192.0.2.0/24\", \"2001:db8:1000::/36\"]\nlisten = [\"0.0.0.0\", \"::\"]\n{bgp}\
              [daemon]\nrun_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\nlog = \"info,bgpd=debug\"\n"
         );
         let file = self.write("bgpd.toml", &(head + config));

@@ -126,6 +126,7 @@ impl Source {
             kind: self.kind,
             bgp_identifier: self.bgp_identifier,
             peer_address: self.address,
+            last_resort: false,
         }
     }
 }

@@ -12,6 +12,7 @@ mod recursion;
 mod resolution;
 mod route_server;
 mod show;
+mod startup;
 mod table_wide;
 
 use std::borrow::Borrow;
@@ -57,6 +58,7 @@ fn speaker() -> SpeakerConfig {
         internal_prefixes: Vec::new(),
         cluster_id: None,
         selection_deferral: Duration::from_secs(120),
+        max_med_on_startup: Duration::ZERO,
         wait_for_fib: false,
         ducts: Ducts::default(),
         multipath: Multipath::default(),
