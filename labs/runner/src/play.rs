@@ -17,7 +17,6 @@ use crate::state::State;
 use crate::up;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +56,9 @@ pub struct Stream {
 pub struct Play {
     /// In a person's words.
     pub name: String,
+    /// Only where some node runs this image: a play whose steps speak to its program.
+    #[serde(default)]
+    pub image: Option<String>,
     /// Begins where the play before it ended, without waiting for a whole lab.
     #[serde(default)]
     pub continues: bool,
@@ -166,7 +168,8 @@ pub fn files(topology: &Path) -> Result<Vec<PathBuf>> {
     expect::json_files(&topology.parent().unwrap_or(Path::new(".")).join("plays"))
 }
 
-/// Plays all of a script whose name contains `only`, and what these continue. `tell` is given each line as it is there.
+/// Plays all of a script whose name contains `only`, what these continue and what continues them: a lab is left as it
+/// was found. `tell` is given each line as it is there.
 pub fn all(
     state: &State,
     script: &Script,
@@ -174,15 +177,11 @@ pub fn all(
     only: Option<&str>,
     mut tell: impl FnMut(&Line),
 ) -> Result<Vec<Line>> {
-    let mut chosen = BTreeSet::new();
-    for (i, play) in script.plays.iter().enumerate() {
-        if only.is_none_or(|o| play.name.contains(o)) {
-            let first = (0..=i).rev().find(|j| script.plays.get(*j).is_some_and(|p| !p.continues)).unwrap_or(0);
-            chosen.extend(first..=i);
-        }
-    }
     let mut lines = Vec::new();
-    for play in chosen.iter().filter_map(|i| script.plays.get(*i)) {
+    let chosen = |chain: &&[Play]| only.is_none_or(|o| chain.iter().any(|p| p.name.contains(o)));
+    let runs = |image: &String| state.nodes.iter().any(|n| n.image == *image);
+    let plays = script.plays.chunk_by(|_, next| next.continues).filter(chosen).flatten();
+    for play in plays.filter(|p| p.image.as_ref().is_none_or(runs)) {
         let line = one(state, script, play, whole).with_context(|| format!("play {:?}", play.name))?;
         tell(&line);
         lines.push(line);

@@ -31,7 +31,7 @@ fn lab_each_failure_costs_no_more_packets_than_its_play_allows() {
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     // What costs nothing by design: not a packet, whatever the machine does meanwhile.
-    for name in ["nothing happens", "our bgpd killed", "our bgpd reloads", "policy: the other fibre"] {
+    for name in ["nothing happens", "our border's daemon killed", "our bgpd reloads", "policy: the other fibre"] {
         let line = lines.iter().find(|l| l["play"].as_str().is_some_and(|p| p.starts_with(name)));
         assert_eq!(line.map(|l| &l["never"]), Some(&Value::from(0)), "{name}");
     }
