@@ -109,7 +109,8 @@ impl Ledger {
         // Tells the packets of this run from late ones of the last: no two runs of a process begin at the same time.
         let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let book = Arc::new(Book { run, flows, cells, start, over: AtomicBool::new(false) });
-        let mut ledger = Ledger { book: book.clone(), senders: Vec::new(), receivers: Vec::new(), metronomes: Vec::new() };
+        let mut ledger =
+            Ledger { book: book.clone(), senders: Vec::new(), receivers: Vec::new(), metronomes: Vec::new() };
         let cores = sched_getaffinity(Pid::from_raw(0))?;
         for core in (0..CpuSet::count()).filter(|c| cores.is_set(*c).unwrap_or(false)) {
             let book = book.clone();

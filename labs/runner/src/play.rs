@@ -86,13 +86,10 @@ pub struct Play {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Most {
-    /// Milliseconds of the longest gap of any address.
+    /// Milliseconds of the longest gap of any address; 0: not a packet.
     pub gap_ms: f64,
     /// Packets whose time to live ran out.
     pub expired: u64,
-    /// Packets that never arrived.
-    #[serde(default)]
-    pub never: Option<u64>,
     /// Packets that arrived twice or more.
     #[serde(default)]
     pub twice: u64,
@@ -272,9 +269,6 @@ fn line(
     }
     if counted.expired > play.most.expired {
         failed.push(format!("{} packets went in a circle, at most {}", counted.expired, play.most.expired));
-    }
-    if let Some(most) = play.most.never.filter(|most| never > *most) {
-        failed.push(format!("{never} packets never arrived, at most {most}"));
     }
     if more > play.most.twice {
         failed.push(format!("{more} packets arrived twice, at most {}", play.most.twice));
