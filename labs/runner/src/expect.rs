@@ -21,6 +21,9 @@ pub struct Expectation {
     pub name: String,
     /// Where the command runs.
     pub node: String,
+    /// Only where the node runs this image.
+    #[serde(default)]
+    pub image: Option<String>,
     /// The command: a list of words, or a line for the shell.
     pub run: Run,
     /// Seconds it may take from the start of the check.

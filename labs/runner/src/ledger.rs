@@ -10,7 +10,8 @@
 
 use crate::up::run;
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns};
+use nix::unistd::Pid;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs::File;
@@ -26,6 +27,8 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 40_000;
 /// How long a packet may be under way once the last one is sent.
 const LATE: Duration = Duration::from_millis(700);
+/// How often the metronome of a core beats.
+const BEAT: Duration = Duration::from_millis(5);
 
 /// Packets from one node to one address.
 #[derive(Debug, Clone)]
@@ -94,6 +97,7 @@ pub struct Ledger {
     book: Arc<Book>,
     senders: Vec<JoinHandle<Result<()>>>,
     receivers: Vec<JoinHandle<Result<()>>>,
+    metronomes: Vec<JoinHandle<Result<Duration>>>,
 }
 
 impl Ledger {
@@ -105,7 +109,13 @@ impl Ledger {
         // Tells the packets of this run from late ones of the last: no two runs of a process begin at the same time.
         let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let book = Arc::new(Book { run, flows, cells, start, over: AtomicBool::new(false) });
-        let mut ledger = Ledger { book: book.clone(), senders: Vec::new(), receivers: Vec::new() };
+        let mut ledger =
+            Ledger { book: book.clone(), senders: Vec::new(), receivers: Vec::new(), metronomes: Vec::new() };
+        let cores = sched_getaffinity(Pid::from_raw(0))?;
+        for core in (0..CpuSet::count()).filter(|c| cores.is_set(*c).unwrap_or(false)) {
+            let book = book.clone();
+            ledger.metronomes.push(std::thread::spawn(move || beat(&book, core)));
+        }
         for (index, flow) in book.flows.iter().enumerate() {
             for netns in &flow.to {
                 let (address, book) = (SocketAddr::new(flow.address, port(index)?), book.clone());
@@ -133,8 +143,9 @@ impl Ledger {
         self.book.start.elapsed()
     }
 
-    /// Waits until everything is sent and what is under way has arrived.
-    pub fn finish(mut self) -> Result<Vec<Account>> {
+    /// Waits until everything is sent and what is under way has arrived. Beside the accounts: for how long the machine
+    /// stood still at most, on any of its cores.
+    pub fn finish(mut self) -> Result<(Vec<Account>, Duration)> {
         for sender in self.senders.drain(..) {
             sender.join().unwrap_or_else(|_| bail!("a sender died"))?;
         }
@@ -143,8 +154,12 @@ impl Ledger {
         for receiver in self.receivers.drain(..) {
             receiver.join().unwrap_or_else(|_| bail!("a receiver died"))?;
         }
+        let mut stood_still = Duration::ZERO;
+        for metronome in self.metronomes.drain(..) {
+            stood_still = stood_still.max(metronome.join().unwrap_or_else(|_| bail!("a metronome died"))?);
+        }
         let book = &self.book;
-        Ok(book.flows.iter().zip(&book.cells).map(|(f, cells)| account(f, cells)).collect())
+        Ok((book.flows.iter().zip(&book.cells).map(|(f, cells)| account(f, cells)).collect(), stood_still))
     }
 }
 
@@ -157,6 +172,20 @@ impl Drop for Ledger {
 
 fn port(index: usize) -> Result<u16> {
     u16::try_from(index).ok().and_then(|i| PORT.checked_add(i)).context("too many flows")
+}
+
+/// The longest that a thread on `core` had to wait beyond its time.
+fn beat(book: &Book, core: usize) -> Result<Duration> {
+    let mut here = CpuSet::new();
+    here.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &here)?;
+    let mut longest = Duration::ZERO;
+    while !book.over.load(Ordering::Relaxed) {
+        let before = Instant::now();
+        std::thread::sleep(BEAT);
+        longest = longest.max(before.elapsed().saturating_sub(BEAT));
+    }
+    Ok(longest)
 }
 
 fn send(book: &Book, netns: &Path, sockets: &(UdpSocket, UdpSocket), rate: u32) -> Result<()> {

@@ -41,6 +41,9 @@ struct Args {
     /// End the lab, whoever holds it, and sweep up after one that was killed.
     #[arg(long)]
     down: bool,
+    /// Run IMAGE where the lab runs our bgpd, configured by the lab's IMAGE/NODE.conf: other daemons in the same place.
+    #[arg(long = "as", value_name = "IMAGE")]
+    daemon: Option<String>,
     /// Name this copy NAME.SUFFIX, so that several copies can be up.
     #[arg(long, value_name = "SUFFIX")]
     instance: Option<String>,
@@ -57,7 +60,7 @@ struct Args {
     /// brought up for it if it is not; exit code 1 if a play costs more than it may.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with_all = ["keep", "down", "check", "once"])]
     play: Option<Option<PathBuf>>,
-    /// Of --play, only plays whose name contains TEXT (and what they continue).
+    /// Of --play, only plays whose name contains TEXT (with what they continue and what continues them).
     #[arg(long, value_name = "TEXT", requires = "play")]
     only: Option<String>,
     /// How --play prints: a table to paste into a document, or json with every address.
@@ -134,7 +137,10 @@ fn run(args: &Args) -> Result<ExitCode> {
         return list(&args.labs);
     }
     let name = args.name.as_deref().context("name a lab")?;
-    let topology = Topology::read(&find(&args.labs, name)?)?;
+    let mut topology = Topology::read(&find(&args.labs, name)?)?;
+    if let Some(image) = &args.daemon {
+        topology = topology.with_daemon(image)?;
+    }
     if let Some(file) = args.check.as_deref().filter(|f| f.extension().is_some_and(|e| e == "yml" || e == "yaml")) {
         let t = Topology::read(file)?;
         say(format!("{}: lab {}, {} nodes, {} links: sound", file.display(), t.name, t.nodes.len(), t.links.len()));
@@ -171,6 +177,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             expect::files(&topology.file)?.iter().map(read).collect::<Result<Vec<_>>>()?.concat()
         }
     };
+    wanted.retain(|e| e.image.is_none() || topology.node(&e.node).is_none_or(|n| e.image.as_ref() == Some(&n.image)));
     let scripts = match &args.play {
         Some(Some(file)) => vec![play::read(file)?],
         Some(None) => play::files(&topology.file)?.iter().map(|f| play::read(f)).collect::<Result<_>>()?,

@@ -130,6 +130,25 @@ impl Topology {
         with_document(file, text, |doc| topology(file, doc))
     }
 
+    /// The same lab with another daemon in the place of ours: each node of image `artere/bgpd` runs `image`, configured by
+    /// `IMAGE/NODE.conf` beside the topology.
+    pub fn with_daemon(mut self, image: &str) -> Result<Topology, Refusal> {
+        let dir = self.file.with_file_name(image);
+        let refuse = |what: String| Refusal { file: dir.clone(), line: 0, what };
+        let Some(config) = images::find(image).and_then(|i| i.config) else {
+            return Err(refuse(format!("image `{image}` is not known here, or takes no configuration")));
+        };
+        for node in self.nodes.iter_mut().filter(|n| n.image == images::BGPD) {
+            let source = dir.join(format!("{}.conf", node.name));
+            if !source.exists() {
+                return Err(refuse(format!("there is no {}", source.display())));
+            }
+            let bind = Bind { source, target: config.into(), read_only: true };
+            (node.image, node.cmd, node.binds) = (image.to_owned(), None, vec![bind]);
+        }
+        Ok(self)
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|n| n.name == name)

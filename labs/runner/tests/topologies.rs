@@ -235,3 +235,25 @@ fn valid(schema: &Path, doc: &Value) -> (bool, String) {
     assert!(!why.contains("ModuleNotFoundError"), "python3-jsonschema is not installed: run tests/install");
     (out.status.success(), why)
 }
+
+#[test]
+fn another_daemon_stands_where_ours_does_and_nowhere_else() {
+    let file = root().join("labs/fibre-cut/fibre-cut.clab.yml");
+    let ours = Topology::read(&file).unwrap();
+    for (image, config) in [("bird", "/etc/bird/bird.conf"), ("frr", "/etc/frr/frr.conf")] {
+        let theirs = ours.clone().with_daemon(image).unwrap();
+        for (a, b) in ours.nodes.iter().zip(&theirs.nodes) {
+            if a.image != "artere/bgpd" {
+                assert_eq!(a, b);
+                continue;
+            }
+            let source = root().join(format!("labs/fibre-cut/{image}/{}.conf", a.name));
+            let bound: Vec<_> = b.binds.iter().map(|b| (b.source.canonicalize().unwrap(), b.target.clone())).collect();
+            assert_eq!((b.image.as_str(), bound), (image, vec![(source.canonicalize().unwrap(), config.into())]));
+            assert_eq!((&a.exec, &a.sysctls), (&b.exec, &b.sysctls), "the same addresses");
+        }
+    }
+    for image in ["openbgpd", "host", "nobody"] {
+        ours.clone().with_daemon(image).expect_err(image);
+    }
+}

@@ -10,6 +10,7 @@ use super::import_next_hop::{no_host, our_next_hop, third_party_next_hop};
 use super::tag;
 use super::types::{Change, ExplainStep, Finding, Refusal, SessionFacts};
 use crate::config::{NeighborConfig, PolicyMode, Relation, SpeakerConfig};
+use crate::rib::decision::DEFAULT_LOCAL_PREF;
 
 /// What the routes of one UPDATE share, and what they are judged by.
 #[derive(Clone, Copy, Debug)]
@@ -357,7 +358,10 @@ fn bogon_in_path(c: &Arrival<'_>) -> Option<(Asn, Bogon)> {
     c.attributes.as_path.asns().filter(unnamed).find_map(|a| Some((a, bogon_asn(a, c.speaker.lab)?)))
 }
 
-/// Every change to an accepted route, in order; iBGP routes are not changed.
+/// The only change that iBGP routes know, and only where a neighbour's configuration asks for it.
+const LOCAL_PREF: &str = "local-pref";
+
+/// Every change to an accepted route, in order.
 pub const CHANGES: &[Change<ImportChange>] = &[
     Change {
         id: "otc-add",
@@ -404,12 +408,16 @@ pub const CHANGES: &[Change<ImportChange>] = &[
         },
     },
     Change {
-        id: "local-pref",
+        id: LOCAL_PREF,
         clause: "RFC 4271 §5.1.5",
         sentence: "LOCAL_PREF of the relationship set",
         apply: |c, a| {
             let default = default_local_pref(c.neighbor.relation).filter(|_| c.filtered());
-            let value = c.neighbor.local_pref.or(default);
+            let mut value = c.neighbor.local_pref.or(default);
+            if !c.ebgp() {
+                // What the border has lowered, as for a neighbour that is drained, is not raised again.
+                value = value.map(|v| v.min(a.local_pref.unwrap_or(DEFAULT_LOCAL_PREF)));
+            }
             let set = value.is_some() && a.local_pref != value;
             if set {
                 a.to_mut().local_pref = value;
@@ -558,7 +566,7 @@ pub fn explain_import(
     if steps.iter().all(|s| s.pass) {
         change(&arrival, |row, after| {
             let detail = match (row.id, after.local_pref) {
-                ("local-pref", Some(value)) => format!("{}: {value}", row.sentence),
+                (LOCAL_PREF, Some(value)) => format!("{}: {value}", row.sentence),
                 _ => row.sentence.to_owned(),
             };
             steps.push(ExplainStep { rule: row.id, clause: row.clause, pass: true, detail });
@@ -571,12 +579,14 @@ fn change(
     arrival: &Arrival<'_>,
     mut seen: impl FnMut(&Change<ImportChange>, &PathAttributes),
 ) -> Option<PathAttributes> {
-    if !arrival.ebgp() {
+    // Inside, where what an eBGP neighbour may say was seen to at the border, one preference is left to say.
+    let inside = !arrival.ebgp();
+    if inside && arrival.neighbor.local_pref.is_none() {
         return None;
     }
     // Copied by the first change.
     let mut attributes = Cow::Borrowed(arrival.attributes);
-    for row in CHANGES {
+    for row in CHANGES.iter().filter(|row| !inside || row.id == LOCAL_PREF) {
         if (row.apply)(arrival, &mut attributes) {
             seen(row, &attributes);
         }

@@ -433,6 +433,19 @@ fn internal_routes_pass_as_they_are() {
 }
 
 #[test]
+fn rfc4271_5_1_5_an_internal_neighbour_may_be_preferred_less_and_what_was_lowered_stays_low() {
+    let mut n = neighbor(Relation::Internal);
+    n.local_pref = Some(90);
+    for (received, want) in [(Some(140), Some(90)), (None, Some(90)), (Some(90), Some(90)), (Some(0), Some(0))] {
+        let a = arc(PathAttributes { local_pref: received, med: Some(5), ..attributes(&[64501]) });
+        let changed = PathAttributes { local_pref: want, ..PathAttributes::clone(&a) };
+        let got = import(&speaker(), &n, &session(&n), &prefix("198.51.100.0/24"), &hop("198.51.100.9"), &a).unwrap();
+        assert_eq!(*got, changed, "nothing else changes");
+        assert_eq!(Arc::ptr_eq(&a, &got), received == want);
+    }
+}
+
+#[test]
 fn two_tags_that_differ_are_none() {
     let large = |local2| LargeCommunity { global: 64500, local1: 1, local2 };
     let with =
