@@ -152,3 +152,65 @@ fn rfc5880_6_8_4_no_false_down_at_3_x_50_ms_while_every_core_is_busy_and_a_table
 fn rfc5880_6_8_4_no_false_down_at_3_x_10_ms_while_every_core_is_busy_and_a_table_loads() {
     no_false_down(10);
 }
+
+/// Seconds of processor that threads of a process whose name begins so have used.
+fn used(pid: u32, name: &str) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let ticks = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (thread, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace().skip(11);
+        let mut next = || fields.next()?.parse::<f64>().ok();
+        thread.starts_with(name).then(|| next().zip(next()))?.map(|(user, system)| user + system)
+    });
+    ticks.sum::<f64>() / 100.0
+}
+
+#[test]
+fn rfc5880_a_thousand_sessions_at_300_ms_stand_and_leave_the_processor_to_others() {
+    const SESSIONS: u32 = 1000;
+    if !can_run(&[]) {
+        return;
+    }
+    let net = Net::new();
+    let address =
+        |end: u32, n: u32| std::net::Ipv4Addr::from(u32::from_be_bytes([198, 18, 0, 0]) + (end << 12) + n + 1);
+    for (end, namespace) in [(0, &net.ours), (1, &net.theirs)] {
+        let add = |n| format!("addr add {}/15 dev eth1\n", address(end, n));
+        let batch = net.write("addresses", &(0..SESSIONS).map(add).collect::<String>());
+        sh(&format!("ip -n {namespace} -b {}", batch.display()));
+    }
+    // Nobody calls: what is looked at is BFD alone.
+    let neighbors = |end: u32, remote_as: u32| {
+        let one = |n| {
+            format!(
+                "[[neighbor]]\nname = \"n{n}\"\naddress = \"{}\"\nlocal_address = \"{}\"\nremote_as = {remote_as}\n\
+                 relation = \"peer\"\npassive = true\nfamilies = [\"ipv4-unicast\"]\nbfd = {{ interval = 300, multiplier = 3 }}\n",
+                address(1 - end, n),
+                address(end, n)
+            )
+        };
+        (0..SESSIONS).map(one).collect::<String>()
+    };
+    let a = net.bgpd(&neighbors(0, 64501));
+    let dir = net.dir.display();
+    let head = format!(
+        "[bgp]\nlocal_as = 64501\nrouter_id = \"192.0.2.2\"\nlab = true\n[fib]\nenabled = false\n\
+         [daemon]\nrun_dir = \"{dir}/run-b\"\nstate_dir = \"{dir}/state-b\"\n"
+    );
+    let other = net.write("other.toml", &(head + &neighbors(1, 64500)));
+    let b = net.spawn(&net.theirs, "b.log", &[env!("CARGO_BIN_EXE_bgpd"), "--config", other.to_str().unwrap()]);
+    within(LIMIT, "all are up", || {
+        let up = [&a, &b].map(|d| d.log().matches("to=Up").count());
+        if up.iter().all(|n| *n >= SESSIONS as usize) { Ok(()) } else { Err(format!("{up:?}")) }
+    });
+    // Past the poll sequences.
+    std::thread::sleep(Duration::from_secs(3));
+    let falls = || [&a, &b].map(|d| d.log().matches("BFD down").count());
+    let before = (falls(), used(a.id(), "bfd"), Instant::now());
+    std::thread::sleep(Duration::from_secs(10));
+    let share = (used(a.id(), "bfd") - before.1) / before.2.elapsed().as_secs_f64();
+    eprintln!("{SESSIONS} sessions, 300 ms: {:.1} % of a core, both threads of one end", share * 100.0);
+    assert_eq!(falls(), before.0);
+    assert!(share < 0.5, "{share}");
+}

@@ -86,10 +86,10 @@ fn rfc4724_kill_9_with_a_large_table_loses_no_packet_and_rewrites_no_route() {
     within(LIMIT, "our prefix at the operator", || holds(&sh(&format!("ip -n {theirs} route")), &["192.0.2.0/24 via"]));
 
     // The thread that writes BFD's log steps back a moment after it was made; with one processor nobody stands in.
-    let mut first = vec!["bfd", "bfd-stand-in", "fib"];
-    first.retain(|name| *name != "bfd-stand-in" || std::thread::available_parallelism().is_ok_and(|n| n.get() > 1));
-    within(LIMIT, "what watches the path and the kernel's table come first", || match ahead(bgpd.id()) {
-        threads if threads == first => Ok(()),
+    let mut foremost = vec!["bfd", "bfd-stand-in", "fib"];
+    foremost.retain(|name| *name != "bfd-stand-in" || std::thread::available_parallelism().is_ok_and(|n| n.get() > 1));
+    within(LIMIT, "what watches the path and the kernel's table come foremost", || match ahead(bgpd.id()) {
+        threads if threads == foremost => Ok(()),
         threads => Err(format!("{threads:?}")),
     });
 
