@@ -175,9 +175,14 @@ fn rfc5880_a_thousand_sessions_at_300_ms_stand_and_leave_the_processor_to_others
     let net = Net::new();
     let address =
         |end: u32, n: u32| std::net::Ipv4Addr::from(u32::from_be_bytes([198, 18, 0, 0]) + (end << 12) + n + 1);
-    for (end, namespace) in [(0, &net.ours), (1, &net.theirs)] {
-        let add = |n| format!("addr add {}/15 dev eth1\n", address(end, n));
-        let batch = net.write("addresses", &(0..SESSIONS).map(add).collect::<String>());
+    // Behind one address of the link, as the kernel's neighbour table has an end.
+    for (end, namespace, gateway) in [(0, &net.ours, "198.51.100.1"), (1, &net.theirs, "198.51.100.0")] {
+        let add = |n| format!("addr add {}/32 dev lo\n", address(end, n));
+        let route = format!(
+            "route add {}/20 via {gateway}\n",
+            std::net::Ipv4Addr::from((198 << 24) + (18 << 16) + ((1 - end) << 12))
+        );
+        let batch = net.write("addresses", &(0..SESSIONS).map(add).chain([route]).collect::<String>());
         sh(&format!("ip -n {namespace} -b {}", batch.display()));
     }
     // Nobody calls: what is looked at is BFD alone.
