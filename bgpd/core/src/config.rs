@@ -240,6 +240,8 @@ pub struct BfdConfig {
     pub multiplier: u8,
     /// No session becomes Established before BFD is Up.
     pub strict: bool,
+    /// Nothing is sent before the other end is heard (RFC 5880 §6.1).
+    pub passive: bool,
     /// RFC 5883 (port 4784) instead of RFC 5881 (port 3784).
     pub multihop: bool,
     /// Keyed SHA1.

@@ -100,6 +100,16 @@ fn rfc5880_6_8_3_with_bird_timers_are_negotiated_and_changed_live() {
 }
 
 #[test]
+fn rfc5880_6_1_with_bird_either_end_may_be_the_passive_one() {
+    let passive = FAST.replace("multiplier 3;", "multiplier 3; passive yes;");
+    for (theirs, ours) in [(&*passive, "interval = 50"), (FAST, "interval = 50, passive = true")] {
+        let Some((_net, bird, bgpd)) = up(theirs, ours) else { return };
+        assert!(!bgpd.log().contains("BFD down"), "{}", bgpd.log());
+        drop(bird);
+    }
+}
+
+#[test]
 fn rfc9384_a_silent_cut_ends_the_session_long_before_the_hold_time() {
     let Some((net, _bird, bgpd)) = up(FAST, "interval = 50, multiplier = 3") else { return };
     within(LIMIT, "50 ms x 3", || bird_shows(&net, &["Up", "0.050"]));
@@ -269,8 +279,24 @@ fn with_frr_both_families_come_up_change_live_and_rfc5882_3_2_admin_down_keeps_b
     vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "transmit-interval 400", "receive-interval 400"]);
     within(LIMIT, "400 ms", || bfdd_shows(&net, &["Status: up", "Transmission interval: 400ms"]));
     assert_eq!(falls(&bgpd), before, "{}", bgpd.log());
+    // RFC 5880 §6.1: FRR in the passive role finds us, who call; then we are passive, and it calls.
+    for (theirs, ours) in [("passive-mode", "passive = false"), ("no passive-mode", "passive = true")] {
+        vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", theirs]);
+        sh(&format!(
+            "sed -i 's/bfd = {{ interval = 200, multiplier = 3[^}}]*}}/bfd = {{ interval = 200, multiplier = 3, {ours} }}/' {}",
+            file.display()
+        ));
+        bgpd.signal("HUP");
+        vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "shutdown"]);
+        within(LIMIT, "their shutdown", || bfdd_shows(&net, &["Status: shutdown"]));
+        vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "no shutdown"]);
+        within(LIMIT, ours, || bfdd_shows(&net, &["Status: up"]));
+    }
+    assert_eq!(falls(&bgpd), before, "{}", bgpd.log());
+    let told = |d: &Process| d.log().matches("RemoteAdminDown").count();
+    let earlier = told(&bgpd);
     vtysh(&net, "bfdd", &["configure", "bfd", "profile fast", "shutdown"]);
-    within(LIMIT, "AdminDown in the log", || match bgpd.log().matches("RemoteAdminDown").count() {
+    within(LIMIT, "AdminDown in the log", || match told(&bgpd) - earlier {
         2.. => Ok(()),
         _ => Err(bgpd.log()),
     });

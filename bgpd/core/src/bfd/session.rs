@@ -83,6 +83,7 @@ pub(super) struct Received {
 impl Session {
     pub(super) fn new(now: Monotime, key: SessionKey, config: BfdConfig, local: u32, rng: &mut ChaCha8Rng) -> Session {
         let interval = micros(config.interval);
+        let first = (!config.passive).then_some(now);
         Session {
             key,
             config,
@@ -105,7 +106,7 @@ impl Session {
             poll: Poll::None,
             poll_sent: false,
             sequence: Sequence { received: None, transmit: rng.next_u32() },
-            next_transmit: Some(now),
+            next_transmit: first,
             last_transmit: now,
             detection: None,
             last_received: None,
@@ -126,9 +127,11 @@ impl Session {
         [self.next_transmit, self.detection, self.linger].into_iter().flatten().min()
     }
 
-    /// RFC 5880 §6.8.2; `None`: the other end wants no periodic packets.
+    /// RFC 5880 §6.8.2; `None`: no periodic packets.
     pub(super) fn transmit_interval(&self) -> Option<Duration> {
         let silent = self.remote_min_rx == 0
+            // RFC 5880 §6.8.7: the Passive role, before the other end is heard.
+            || self.config.passive && self.remote_discriminator == 0
             // RFC 5880 §6.6, §6.8.7: the other end's Demand mode is obeyed, but for a Poll Sequence.
             || self.remote_demand
                 && self.state == State::Up
@@ -253,8 +256,8 @@ impl Session {
             // What was counted under another key says nothing about this one.
             self.sequence.received = None;
         }
-        self.config = config;
         let before = self.transmit_interval();
+        self.config = config;
         self.apply_intervals(rng);
         self.reschedule(before, rng);
         if told && self.transmit_interval().is_some() {
@@ -310,6 +313,9 @@ impl Session {
         self.remote_discriminator = 0;
         self.remote_demand = false;
         self.remote_state = State::Down;
+        if self.transmit_interval().is_none() {
+            self.next_transmit = None;
+        }
         matches!(self.state, State::Init | State::Up)
             .then(|| self.enter(now, State::Down, Diagnostic::DETECTION_TIME_EXPIRED, rng))
     }

@@ -11,6 +11,7 @@ fn config(interval: u64) -> BfdConfig {
         interval: Duration::from_millis(interval),
         multiplier: 3,
         strict: false,
+        passive: false,
         multihop: false,
         authentication: None,
     }
@@ -178,6 +179,35 @@ fn rfc5880_6_8_6_two_ends_come_up_through_init_and_6_8_3_slowly() {
     w.run(1_000);
     assert!(w.sent.iter().all(|s| !s.2.poll && !s.2.r#final));
     assert_eq!(w.status(0).detection_time, Duration::from_millis(150));
+}
+
+#[test]
+fn rfc5880_6_1_the_passive_role_says_nothing_until_it_hears_the_other_end() {
+    let passive = || BfdConfig { passive: true, ..config(50) };
+    let mut both = World::new(passive(), passive());
+    both.run(10_000);
+    assert_eq!((both.sent.len(), both.states()), (0, [State::Down, State::Down]));
+    let mut w = World::up(passive(), config(50));
+    // The active end first.
+    assert_eq!(w.sent[0].1, 1);
+    // Cut: it falls, says so while it still knows whom to, and is silent again when that is forgotten.
+    w.loss = [1, 1];
+    w.run(5_000);
+    assert_eq!(w.states(), [State::Down, State::Down]);
+    let last = |w: &World| w.sent.iter().filter(|(_, end, _)| *end == 0).map(|(at, ..)| *at).max();
+    let said = last(&w);
+    w.run(10_000);
+    assert_eq!(last(&w), said);
+    w.loss = [0, 0];
+    w.run(10_000);
+    assert_eq!(w.states(), [State::Up, State::Up]);
+    // Told to be active, it speaks first.
+    let mut alone = World::new(passive(), passive());
+    alone.run(1_000);
+    let (now, key) = (alone.now, key(0));
+    alone.ends[0].set(now, key, config(50));
+    alone.run(10_000);
+    assert_eq!(alone.states(), [State::Up, State::Up]);
 }
 
 #[test]

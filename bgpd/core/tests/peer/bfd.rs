@@ -11,7 +11,7 @@ use crate::solo::{Solo, families, keepalive, neighbor, open_of, speaker};
 
 fn with_bfd(strict: bool) -> NeighborConfig {
     let interval = Duration::from_millis(50);
-    let bfd = BfdConfig { interval, multiplier: 3, strict, multihop: false, authentication: None };
+    let bfd = BfdConfig { interval, multiplier: 3, strict, passive: false, multihop: false, authentication: None };
     NeighborConfig { bfd: Some(bfd), ..neighbor(64501, Relation::Transit) }
 }
 

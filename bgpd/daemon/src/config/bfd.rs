@@ -33,6 +33,7 @@ pub(super) fn bfd(source: Source<'_>, raw: &schema::Neighbor) -> Result<Option<B
         interval: Duration::from_millis(interval.into()),
         multiplier: given.multiplier.as_ref().map_or(3, |m| *m.get_ref()),
         strict: given.strict,
+        passive: given.passive,
         multihop: given.multihop.unwrap_or(raw.multihop.is_some()),
         authentication: authentication(source, given)?,
     }))

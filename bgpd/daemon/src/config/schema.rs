@@ -146,6 +146,8 @@ pub(super) struct Bfd {
     pub(super) multiplier: Key<u8>,
     #[serde(default)]
     pub(super) strict: bool,
+    #[serde(default)]
+    pub(super) passive: bool,
     pub(super) multihop: Option<bool>,
     pub(super) auth: Key<String>,
     pub(super) auth_key_id: Key<u8>,
