@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Net, Process, can_run, holds, sh, within};
+use kernel::scheduler::{self, Processors};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,11 +80,72 @@ protocol bgp feed {{ local 203.0.113.1 as 64502; strict bind; neighbor 203.0.113
     ))
 }
 
-/// Two of ours with `interval` x 3, every core busy, a table that comes and goes.
+/// The kernel forwards by the table: its first route, its last, and one between.
+fn is_in(net: &Net) -> bool {
+    [0, ROUTES / 2, ROUTES - 1].into_iter().all(|n| {
+        let address = std::net::Ipv4Addr::from((10 << 24) + (n << 6) + 1).to_string();
+        let out = std::process::Command::new("ip").args(["-n", &net.ours, "route", "get", &address]).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).contains("via 203.0.113.1")
+    })
+}
+
+/// How long all processors at once let nobody run, a SCHED_FIFO thread on each half of them says: a hypervisor that gave them to
+/// others, or the kernel at work on all of them. What fell then says nothing about our threads.
+struct Metronome(Arc<AtomicBool>, Vec<JoinHandle<Vec<(Instant, Instant)>>>);
+
+impl Metronome {
+    fn start() -> Metronome {
+        let stop = Arc::new(AtomicBool::new(false));
+        let halves = Processors::halves().into_iter().flat_map(|(a, b)| [a, b]);
+        let threads = halves.map(|half| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                half.keep().unwrap();
+                scheduler::real_time(30).unwrap();
+                let (mut late, mut last) = (Vec::new(), Instant::now());
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    let now = Instant::now();
+                    if now - last > Duration::from_millis(5) {
+                        late.push((last, now));
+                    }
+                    last = now;
+                }
+                late
+            })
+        });
+        Metronome(stop.clone(), threads.collect())
+    }
+
+    fn stood_still(self) -> Duration {
+        self.0.store(true, Ordering::Relaxed);
+        let late: Vec<_> = self.1.into_iter().map(|t| t.join().unwrap()).collect();
+        let [first, second] = &*late else { return Duration::MAX };
+        let common =
+            |a: &(Instant, Instant), b: &(Instant, Instant)| a.1.min(b.1).saturating_duration_since(a.0.max(b.0));
+        first.iter().flat_map(|a| second.iter().map(move |b| common(a, b))).max().unwrap_or_default()
+    }
+}
+
+/// Two of ours with `interval` x 3, every core busy, a table that comes and goes. A run in which the machine stood still for longer than
+/// an interval proves nothing, and is made again.
 fn no_false_down(interval: u32) {
     if !can_run(&["/usr/bin/tcpdump", "/usr/sbin/bird"]) {
         return;
     }
+    for _ in 0..3 {
+        let (falls, stood_still) = run_busy(interval);
+        eprintln!("all processors at once were late by {stood_still:?} at most");
+        if falls.is_empty() {
+            return;
+        }
+        assert!(stood_still > Duration::from_millis(interval.into()), "{}", falls.join("\n"));
+    }
+    eprintln!("not proven: the machine stood still in three runs");
+}
+
+/// The false failures, and how long the machine stood still.
+fn run_busy(interval: u32) -> (Vec<String>, Duration) {
     let seconds = std::env::var("ARTERE_BFD_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(10);
     let net = Net::new();
     let bfd = format!("bfd = {{ interval = {interval}, multiplier = 3 }}");
@@ -108,19 +170,18 @@ fn no_false_down(interval: u32) {
     std::thread::sleep(Duration::from_secs(2));
     let tcpdump = ["/usr/bin/tcpdump", "-i", "eth1", "-tt", "-n", "-l", "-B", "4096", "udp and dst port 3784"];
     let capture = net.spawn(&net.theirs, "capture.log", &tcpdump);
-    let busy = Busy::new();
+    let (busy, metronome) = (Busy::new(), Metronome::start());
     let _feeder = feeder(&net);
     let (end, mut loads) = (Instant::now() + Duration::from_secs(seconds), 0);
     while Instant::now() < end || (loads == 0 && Instant::now() < end + LIMIT) {
         std::thread::sleep(Duration::from_millis(500));
-        if a.log().matches("session established").count() > loads + 1
-            && net.birdc("show route count").contains("200000 of")
-        {
+        if is_in(&net) {
             loads += 1;
-            std::thread::sleep(Duration::from_secs(6));
             net.birdc("restart feed");
+            within(LIMIT, "the table goes", || if is_in(&net) { Err(a.log()) } else { Ok(()) });
         }
     }
+    let stood_still = metronome.stood_still();
     drop(busy);
     assert!(loads > 0, "no table came: {}", net.birdc("show protocols all feed"));
     let text = capture.log();
@@ -138,9 +199,9 @@ fn no_false_down(interval: u32) {
             at(1.0)
         );
     }
-    for log in [a.log(), b.log()] {
-        assert!(!log.contains("BFD down"), "{log}");
-    }
+    let falls = [a.log(), b.log()]
+        .map(|log| log.lines().filter(|l| l.contains("BFD down")).map(str::to_owned).collect::<Vec<_>>());
+    (falls.concat(), stood_still)
 }
 
 #[test]
